@@ -1,0 +1,156 @@
+"""The preparation's memory: a corpus grows chunk by chunk in `<name>.partial/` and can go on after any death.
+
+A chunk is a few hundred pieces: one shard a split, then a JSON record. A chunk without its record was not
+finished and is made again; a chunk with it is never touched again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets.files import write_atomically
+from datasets.manifest import Leakage, ShardRecord, SplitCounts
+from datasets.shards import read_shard, write_shard
+from datasets.sources import SPLITS, Reject
+from datasets.staff import StaffSample
+
+_ATTRIBUTES = ("clef-", "keySignature-", "timeSignature-")
+
+
+@dataclass
+class Ledger:
+    """What the corpus holds so far; decides whether a staff may join.
+
+    The same music in two splits would let a model be tested on what it was trained on, however the tunes are
+    called, so the split that has it first keeps it. "The same" looks at what follows clef, key and meter.
+    """
+
+    staves: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    works: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    labels: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    music: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return self.staves.total()
+
+    def owner(self, semantic: str) -> str | None:
+        """The split that has this music, if one has."""
+        return self.music.get(music_of(semantic))
+
+    def add(self, split: str, source: str, work: str, semantic: str) -> None:
+        self.staves[split] += 1
+        self.sources[source] += 1
+        self.works[split].add(work)
+        self.labels[split][semantic] += 1
+        self.music.setdefault(music_of(semantic), split)
+
+    def split_counts(self) -> dict[str, SplitCounts]:
+        return {split: SplitCounts(staves=self.staves[split], works=len(self.works[split])) for split in SPLITS}
+
+    def leakage(self) -> Leakage:
+        """Counted from the labels, not from the rule above."""
+        train = self.labels["train"]
+        train_music = {music_of(label) for label in train}
+        validation = self.labels["validation"].items()
+        return Leakage(
+            labels=sum(count for label, count in validation if label in train),
+            music=sum(count for label, count in validation if music_of(label) in train_music),
+        )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The record of a finished chunk.
+
+    Attributes:
+        content: hash over its rows, with their pixels.
+    """
+
+    number: int
+    shards: tuple[ShardRecord, ...]
+    rejects: tuple[Reject, ...]
+    content: str
+
+    @classmethod
+    def load(cls, folder: Path, number: int, ledger: Ledger) -> Chunk | None:
+        """A finished chunk, entered into the ledger; None where it is not finished."""
+        try:
+            fields = json.loads(_record_path(folder, number).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        shards = tuple(ShardRecord(**shard) for shard in fields["shards"])
+        for shard in shards:
+            table = read_shard(folder / shard.file)
+            for row in table.select(["source", "work", "semantic"]).to_pylist():
+                ledger.add(shard.split, **row)
+        return cls(number, shards, tuple(Reject(*reject) for reject in fields["rejects"]), fields["content"])
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        number: int,
+        staves: dict[str, list[StaffSample]],
+        rejects: Iterable[Reject],
+        seed: int,
+    ) -> Chunk:
+        """Write the shards of a chunk, by split, and at last its record.
+
+        Raises:
+            OSError: the disk is full or may not be written; nothing of the chunk stays behind.
+        """
+        paths = {split: folder / f"{split}-{number:04}.arrow" for split in staves}
+        try:
+            shards = tuple(write_shard(paths[split], rows, split, seed) for split, rows in staves.items())
+            chunk = cls(number, shards, tuple(rejects), _content(staves))
+            record = {
+                "shards": [dataclasses.asdict(shard) for shard in chunk.shards],
+                "rejects": [[reject.piece, reject.reason] for reject in chunk.rejects],
+                "content": chunk.content,
+            }
+            write_atomically(_record_path(folder, number), json.dumps(record).encode())
+        except BaseException:
+            for path in paths.values():
+                path.unlink(missing_ok=True)
+            raise
+        return chunk
+
+
+def music_of(semantic: str) -> str:
+    """A label without the clef, key and meter at its start."""
+    tokens = semantic.split()
+    start = next((n for n, token in enumerate(tokens) if not token.startswith(_ATTRIBUTES)), len(tokens))
+    return " ".join(tokens[start:])
+
+
+def content_hash(chunks: Iterable[Chunk]) -> str:
+    """The hash of a whole corpus."""
+    return hashlib.sha256("".join(chunk.content for chunk in chunks).encode()).hexdigest()
+
+
+def remove_records(folder: Path) -> None:
+    """Remove the records of a corpus that is finished."""
+    for path in folder.glob("chunk-*.json"):
+        path.unlink()
+
+
+def _content(staves: dict[str, list[StaffSample]]) -> str:
+    digest = hashlib.sha256()
+    for split, rows in staves.items():
+        for staff in rows:
+            words = [split, staff.staff_id, staff.source, staff.work, staff.semantic, *staff.image.shape]
+            digest.update(json.dumps(words).encode())
+            digest.update(staff.image.tobytes())
+    return digest.hexdigest()
+
+
+def _record_path(folder: Path, number: int) -> Path:
+    return folder / f"chunk-{number:04}.json"

@@ -1,0 +1,165 @@
+"""One command line for every tool: `python -m datasets.prepare data=engraved staff=full`.
+
+A tool declares a frozen dataclass; this module fills it from `field=value` words, checks names and types with
+OmegaConf, and turns every `OmrError` into one message and exit status 2. Types, defaults and help live in the
+dataclass alone. (`search.run`, whose configuration is composed from YAML groups by Hydra, shares `typed` and
+`main`.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    UnsupportedValueType,
+    ValidationError,
+)
+
+from datasets.errors import ConfigError, OmrError
+
+Config = TypeVar("Config")
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(tool: Callable[[Config], None], default: Config, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run `tool` on `default` with the `field=value` words of the command line laid over it, then exit.
+
+    `--help` prints the tool's docstring and the fields with their defaults.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
+        print(help_text(tool, default))
+        sys.exit(0)
+    guarded(lambda: tool(parse(default, words)))
+
+
+def guarded(run: Callable[[], None]) -> NoReturn:
+    """Call `run` and exit: 0, or 2 with one message for what a user can mend, 130 for Ctrl-C."""
+    try:
+        run()
+        sys.stdout.flush()
+    except OmrError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        fail(f"{os.strerror(error.errno)}{where}; what was finished before is kept, and the command can be repeated")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """Print `error: message` on standard error and exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
+
+
+def parse(default: Config, words: Sequence[str]) -> Config:
+    """Lay `field=value` words (dotted for nested fields) over a dataclass instance.
+
+    Raises:
+        ConfigError: a word without `=`, an unknown field, or a value of the wrong type or out of range.
+    """
+    tree = OmegaConf.create()
+    leaves = flat_fields(default)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name.startswith("-"):
+            fields = ", ".join(f"{field.name}=..." for field in dataclasses.fields(default))  # type: ignore[arg-type]
+            raise ConfigError(f"'{word}' is not of the form field=value; the fields are {fields}")
+        if isinstance(leaves.get(name), str):  # a text stays as it is typed: YAML would read 2024_05_01 as a number
+            OmegaConf.update(tree, name, value)
+        else:
+            tree.merge_with_dotlist([word])
+    return typed(default, tree)
+
+
+def typed(default: Config, overrides: DictConfig | dict[str, Any]) -> Config:
+    """Lay a configuration tree over a dataclass instance: the one place where untyped becomes typed.
+
+    Raises:
+        ConfigError: a field the dataclass does not have, or a value it does not allow.
+    """
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(unlocked(default), overrides))  # type: ignore[return-value]
+    except ConfigKeyError as error:
+        raise ConfigError(_unknown_field(default, str(error.full_key))) from None
+    except InterpolationKeyError as error:
+        raise ConfigError(f"{error.full_key}: {error.msg}") from None
+    except (ValidationError, UnsupportedValueType) as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
+
+
+def unlocked(default: object) -> DictConfig:
+    """A dataclass instance as a typed tree that can be laid over; OmegaConf makes frozen ones read-only."""
+    tree: DictConfig = OmegaConf.structured(default)
+    _unlock(tree)
+    return tree
+
+
+def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise ConfigError unless `low <= value <= high`."""
+    if not low <= value <= high:
+        allowed = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        raise ConfigError(f"`{name}` must be {allowed}, but got {value:g}")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ConfigError unless `value` is one of `choices`; the message names the nearest one."""
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{name}={value}: no such {name}; there are {', '.join(choices)}{hint}")
+
+
+def help_text(tool: Callable[..., None], default: object) -> str:
+    """The tool's docstring and its fields with their defaults."""
+    lines = [(tool.__doc__ or "").strip(), "", "fields (field=value):"]
+    lines += [f"  {name}={value}" for name, value in flat_fields(default).items()]
+    return "\n".join(lines)
+
+
+def flat_fields(config: object, prefix: str = "") -> dict[str, object]:
+    """Every leaf of a dataclass tree by its dotted name."""
+    leaves: dict[str, object] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            leaves |= flat_fields(value, f"{name}.")
+        else:
+            leaves[name] = value
+    return leaves
+
+
+def _unknown_field(default: object, full_key: str) -> str:
+    known = flat_fields(default)
+    parent = full_key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == parent] or list(known)
+    near = difflib.get_close_matches(full_key, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{full_key}: no such field; there are {', '.join(siblings)}{hint}"
+
+
+def _unlock(node: Any) -> None:
+    if OmegaConf.is_config(node):
+        OmegaConf.set_readonly(node, False)
+        for key in node if OmegaConf.is_dict(node) else ():
+            if not OmegaConf.is_missing(node, key):
+                _unlock(node._get_node(key))

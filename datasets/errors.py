@@ -1,0 +1,51 @@
+"""Every error that a user can cause, in one tree.
+
+    OmrError                   what was wrong, where, and what is allowed
+    ├── ConfigError            a field, a choice or a value on the command line or in a YAML file
+    ├── NotationError          a text that is not the semantic encoding
+    ├── VocabularyError        symbols that the vocabulary does not have
+    ├── CorpusError            a prepared corpus that is missing, incomplete or damaged
+    ├── ImageError             a file that is no readable image
+    ├── CheckpointError        a checkpoint that is missing, damaged or of another model
+    ├── DivergedError          a training whose loss is no longer finite, or grows without end
+    └── StudyError             a study that is missing, or there already
+
+A command line turns them into one message and exit status 2 (`datasets.command_line`); anything else is a
+fault of ours and keeps its traceback.
+"""
+
+
+class OmrError(Exception):
+    """Base of all errors whose message alone should tell a user what to do."""
+
+
+class ConfigError(OmrError):
+    """A field that does not exist, or a value that it does not allow."""
+
+
+class NotationError(OmrError, ValueError):
+    """A text that is not the semantic encoding."""
+
+
+class VocabularyError(OmrError):
+    """Symbols that the chosen vocabulary does not have."""
+
+
+class CorpusError(OmrError):
+    """A prepared corpus that is missing, incomplete or damaged."""
+
+
+class ImageError(OmrError):
+    """A file that is no readable image."""
+
+
+class CheckpointError(OmrError):
+    """A checkpoint that is missing, damaged or of another model."""
+
+
+class DivergedError(OmrError):
+    """A training whose loss is no longer finite, or has grown past that of an untrained model."""
+
+
+class StudyError(OmrError):
+    """A study that is missing, or that is there already."""

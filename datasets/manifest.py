@@ -1,0 +1,139 @@
+"""What a prepared corpus says about itself: `manifest.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import CorpusError
+from datasets.files import write_atomically
+
+FILE_NAME = "manifest.json"
+FORMAT = 1
+"""Raised by one whenever a reader of the old format could not read the new one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides the contents of a corpus: the same settings give the same content hash.
+
+    Attributes:
+        data, staff: names of the source and of the staff size.
+        seed: of the choice of pieces and of the typography.
+        limit: how many staves were asked for, None for all.
+        recipe: version of the source's way of making staves.
+    """
+
+    data: str
+    staff: str
+    seed: int
+    limit: int | None
+    recipe: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    staves: int
+    works: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """Validation staves whose label also stands in train.
+
+    Attributes:
+        labels: with the whole label.
+        music: with the label after clef, key and meter.
+    """
+
+    labels: int
+    music: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """One Arrow file: rows of one split, in the order of the corpus."""
+
+    file: str
+    split: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """
+    Attributes:
+        height, width: of the images as `Staves.image` gives them.
+        content_hash: over all rows with their pixels; knows nothing of Arrow, PNG, time or place.
+        rejects: how many pieces or staves were rejected, by reason (each one in `rejects.jsonl`).
+        versions: of the packages that drew the images.
+        seconds: that the preparation took (its last part, if it was interrupted).
+    """
+
+    format: int
+    settings: Settings
+    height: int
+    width: int
+    content_hash: str
+    splits: dict[str, SplitCounts]
+    sources: dict[str, int]
+    rejects: dict[str, int]
+    leakage: Leakage
+    shards: tuple[ShardRecord, ...]
+    versions: dict[str, str]
+    seconds: float
+
+    @property
+    def staves(self) -> int:
+        return sum(counts.staves for counts in self.splits.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
+
+    def write(self, folder: Path) -> None:
+        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(folder / FILE_NAME, text.encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read a corpus's manifest.
+
+        Raises:
+            CorpusError: it is missing, unreadable, or of another format.
+        """
+        path = folder / FILE_NAME
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CorpusError(
+                f"{folder}: no prepared corpus here; `python -m datasets.prepare data=... staff=...` makes one"
+            ) from None
+        except ValueError:
+            raise CorpusError(f"{path}: not readable; prepare the corpus again with overwrite=true") from None
+        if fields.get("format") != FORMAT:
+            raise CorpusError(
+                f"{path}: the corpus has format {fields.get('format')}, this version reads format {FORMAT}; "
+                "prepare it again with overwrite=true"
+            )
+        try:
+            return cls._from_fields(fields)
+        except (KeyError, TypeError) as error:
+            raise CorpusError(f"{path}: damaged ({error}); prepare the corpus again with overwrite=true") from None
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> Manifest:
+        return cls(
+            **{
+                **fields,
+                "settings": Settings(**fields["settings"]),
+                "splits": {split: SplitCounts(**counts) for split, counts in fields["splits"].items()},
+                "leakage": Leakage(**fields["leakage"]),
+                "shards": tuple(ShardRecord(**shard) for shard in fields["shards"]),
+            }
+        )

@@ -1,0 +1,45 @@
+"""How far a long job is: a bar on a terminal, a plain line now and then elsewhere. Speaks on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Progress of one job, counted in staves."""
+
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self.title = title
+        self.quiet = quiet
+        self._bar: tqdm[None] | None = None
+        self._total: int | None = None
+        self._last_line = time.monotonic()
+
+    def start(self, total: int | None) -> None:
+        """Begin to count up to `total` (None: unknown)."""
+        self._total = total
+        if not self.quiet and sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=self.title, unit=" staves", leave=False)
+
+    def reach(self, count: int) -> None:
+        """Say that `count` are done in all."""
+        if self._bar is not None:
+            self._bar.update(count - self._bar.n)
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.say(f"{self.title}: {count:,}" + (f" of {self._total:,}" if self._total else ""))
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if not self.quiet:
+            tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,167 @@
+"""A training on disk: weights that anybody can read, and what is needed to go on.
+
+    model.safetensors     the weights
+    checkpoint.json       configuration, epoch, SER, vocabulary, corpus hash: enough to rebuild the model
+    resume.pt             optimiser, loss scaler, random state: enough to go on to the same numbers
+
+A checkpoint is written into a folder of a temporary name and renamed: there is never half of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from datasets.command_line import typed
+from datasets.errors import CheckpointError, ConfigError
+from datasets.vocabulary import vocabulary
+from omr_model.config import TrainingConfig
+from omr_model.decoding import DECODING
+from omr_model.model import TrOMR
+from omr_model.trainer import EpochRecord, Trainer
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION, RESUME = "model.safetensors", "checkpoint.json", "resume.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `checkpoint.json` says.
+
+    Attributes:
+        config: the whole training configuration.
+        epoch: epochs finished.
+        ser: validation SER at that epoch.
+        vocabulary: name and version, such as `full-1`.
+        corpus_hash: content hash of the prepared corpus.
+        decoding: how SER was decoded.
+    """
+
+    config: TrainingConfig
+    epoch: int
+    ser: float
+    vocabulary: str
+    corpus_hash: str
+    decoding: str
+
+
+def save(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
+    """Write a checkpoint of a trainer that has just finished `record`; an older one there is replaced."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(trainer, record, partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def write(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
+    """Write the three files into an existing folder that nobody reads yet."""
+    save_file({name: tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}, folder / WEIGHTS)
+    description = Checkpoint(
+        config=trainer.config,
+        epoch=record.epoch,
+        ser=record.ser,
+        vocabulary=trainer.model.vocabulary.version,
+        corpus_hash=trainer.corpus.manifest.content_hash,
+        decoding=DECODING,
+    )
+    text = json.dumps({"format": FORMAT} | dataclasses.asdict(description), indent=2)
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    torch.save(_resume_state(trainer), folder / RESUME)
+
+
+def describe(folder: Path) -> Checkpoint:
+    """Read `checkpoint.json`.
+
+    Raises:
+        CheckpointError: the folder is no checkpoint, or one this version cannot read.
+    """
+    path = folder / DESCRIPTION
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree.pop("format") != FORMAT:
+            raise CheckpointError(f"{path}: written by another version of this project (format is not {FORMAT})")
+        return Checkpoint(**{**tree, "config": typed(TrainingConfig(), tree["config"])})
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            f"{folder} is no checkpoint: it has no {DESCRIPTION}; "
+            "give a folder that omr_model.train or results.export wrote"
+        ) from None
+    except (
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ConfigError,
+    ) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+
+
+def load_model(folder: Path, device: torch.device) -> TrOMR:
+    """The model of a checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: missing or damaged, or of a vocabulary that has changed since.
+    """
+    description = describe(folder)
+    now = vocabulary(description.config.model.vocabulary).version
+    if description.vocabulary != now:
+        raise CheckpointError(f"{folder} was trained with vocabulary {description.vocabulary}, this version has {now}")
+    model = TrOMR(description.config.model)
+    _load_weights(model, folder / WEIGHTS)
+    return model.to(device).eval()
+
+
+def restore(trainer: Trainer, folder: Path) -> None:
+    """Put a trainer where it was when the checkpoint was written; it goes on to the same numbers.
+
+    Raises:
+        CheckpointError: missing or damaged, or of another model, loss or training.
+    """
+    description = describe(folder)
+    if description.config != trainer.config:
+        raise CheckpointError(f"{folder} is of another configuration; resume with the one in its {DESCRIPTION}")
+    if description.corpus_hash != trainer.corpus.manifest.content_hash:
+        raise CheckpointError(f"{folder} was trained on another version of the corpus than {trainer.corpus.path}")
+    _load_weights(trainer.model, folder / WEIGHTS)
+    try:
+        state = torch.load(folder / RESUME, map_location=trainer.device, weights_only=True)
+    except Exception as error:  # torch.load raises whatever the pickle layer does
+        raise CheckpointError(f"{folder / RESUME} cannot be read: {error}") from None
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.scaler.load_state_dict(state["scaler"])
+    trainer.epoch = state["epoch"]
+    trainer.first_loss = state["first_loss"]
+    torch.set_rng_state(state["torch_rng"].cpu())
+    if trainer.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), trainer.device)
+
+
+def _resume_state(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "epoch": trainer.epoch,
+        "first_loss": trainer.first_loss,
+        "optimizer": trainer.optimizer.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(trainer.device) if trainer.device.type == "cuda" else None,
+    }
+
+
+def _load_weights(model: TrOMR, path: Path) -> None:
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from None

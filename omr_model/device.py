@@ -1,0 +1,38 @@
+"""Mixed precision and devices, in one place."""
+
+from __future__ import annotations
+
+import torch
+
+from datasets.errors import ConfigError
+
+_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which forward passes run: `fp32` leaves everything as it is."""
+    dtype = _TYPES[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Scales the loss for fp16, whose gradients underflow; does nothing otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        ConfigError: a GPU is asked for, and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"train.device={name}: this machine has no CUDA GPU; there is cpu")
+    return torch.device(name)
+
+
+def preset_for_device(name: str) -> str:
+    """The preset that `auto` stands for: `paper` where the device is a GPU, else `tiny`."""
+    return "paper" if resolve_device(name).type == "cuda" else "tiny"

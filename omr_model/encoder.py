@@ -1,0 +1,77 @@
+"""The picture side of TrOMR: a timm backbone, and a Vision Transformer over its feature map.
+
+Letters in tensor names: B staves, H and W pixels, P cells of the feature map, D embedding width.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import timm.layers
+from timm.models.resnetv2 import ResNetV2
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from omr_model.config import BackboneConfig, ModelConfig
+
+# Gray levels of the paper's training images, scaled to 0..1 (TrOMR's published preprocessing).
+GRAY_MEAN = 0.7931
+GRAY_STD = 0.1738
+
+LAYERS_OF_NORM: dict[str, tuple[Any, Any]] = {
+    "group": (partial(timm.layers.GroupNormAct, num_groups=32), timm.layers.StdConv2dSame),
+    "batch": (timm.layers.BatchNormAct2d, partial(timm.layers.create_conv2d, padding="same")),
+}
+
+
+def resnet(config: BackboneConfig) -> nn.Module:
+    """timm's pre-activation ResNetV2 without its classifier: gray images to a map of features.
+
+    timm applies `drop_rate` in the classifier's head, which the forward pass keeps even with no classes: it
+    falls on the feature map.
+    """
+    norm, convolution = LAYERS_OF_NORM[config.norm]
+    backbone: nn.Module = ResNetV2(
+        layers=list(config.layers),
+        channels=config.channels,
+        stem_chs=config.stem_channels,
+        num_classes=0,
+        global_pool="",
+        in_chans=1,
+        stem_type="same",
+        basic=config.basic,
+        bottle_ratio=config.bottle_ratio,
+        norm_layer=norm,
+        conv_layer=convolution,
+        drop_rate=config.drop_rate,
+        drop_path_rate=config.drop_path_rate,
+    )
+    return backbone
+
+
+class Encoder(nn.Module):
+    """Staff images to one vector for each cell of the backbone's feature map."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.transformer = VisionTransformer(
+            img_size=(config.height, config.width),
+            in_chans=1,
+            num_classes=0,
+            global_pool="",
+            class_token=False,
+            embed_dim=config.embedding,
+            depth=config.encoder.depth,
+            num_heads=config.encoder.heads,
+            proj_drop_rate=config.encoder.dropout,
+            attn_drop_rate=config.encoder.attention_dropout,
+            patch_size=config.encoder.patch,
+            embed_layer=partial(timm.layers.HybridEmbed, backbone=resnet(config.backbone)),
+        )
+
+    def forward(self, image_B1HW: Tensor) -> Tensor:
+        """Gray levels 0..255 of shape [B, 1, H, W] to features of shape [B, P, D]."""
+        normal_B1HW = (image_B1HW.float() / 255 - GRAY_MEAN) / GRAY_STD
+        features_BPD: Tensor = self.transformer(normal_B1HW)
+        return features_BPD

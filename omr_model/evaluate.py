@@ -1,0 +1,61 @@
+"""`python -m omr_model.evaluate`: a checkpoint on any prepared corpus.
+
+python -m omr_model.evaluate checkpoint=runs/first corpus=datasets/corpora/engraved-short split=test
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.command_line import check_choice, main
+from datasets.errors import ConfigError
+from datasets.shards import PreparedCorpus
+from datasets.sources import SPLITS
+from omr_model import checkpoint
+from omr_model.data import StaffDataset, check_fits
+from omr_model.device import resolve_device
+from omr_model.evaluation import Evaluation
+from omr_model.evaluation import evaluate as score
+from omr_model.loss import TrOMRLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateJob:
+    """Attributes: `checkpoint` and `corpus` are folders, `split` one of train, validation, test."""
+
+    checkpoint: str = ""
+    corpus: str = ""
+    split: str = "test"
+    batch_size: int = 64
+    device: str = "auto"
+
+
+def evaluate(job: EvaluateJob) -> None:
+    """Read every staff of a split and print SER, its parts by branch and by class of error."""
+    if not job.checkpoint or not job.corpus:
+        raise ConfigError("name both folders: checkpoint=... corpus=...")
+    check_choice("split", job.split, SPLITS)
+    corpus = PreparedCorpus.open(Path(job.corpus))
+    description = checkpoint.describe(Path(job.checkpoint))
+    model = checkpoint.load_model(Path(job.checkpoint), resolve_device(job.device))
+    check_fits(model.config, corpus)
+    data = StaffDataset(corpus.staves(job.split), model.vocabulary)
+    loss = TrOMRLoss(description.config.loss, model.vocabulary).to(resolve_device(job.device))
+    print(summary(score(model, loss, data, batch_size=job.batch_size)))
+
+
+def summary(evaluation: Evaluation) -> str:
+    """A few lines for a terminal."""
+    ser = evaluation.summary
+    lines = [
+        f"SER {ser.ser:.4f} on {len(evaluation.staves):,} staves   (log_ser {ser.log_ser:.4f})",
+        f"  by branch  rhythm {ser.ser_rhythm:.4f}  pitch {ser.ser_pitch:.4f}  lift {ser.ser_lift:.4f}",
+        "  by class   " + "  ".join(f"{name} {share:.4f}" for name, share in ser.by_class.items()),
+        f"  {len(evaluation.staves) / evaluation.seconds:.0f} staves/s",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(evaluate, EvaluateJob())

@@ -1,0 +1,105 @@
+"""The TrOMR loss: four cross entropies and a term that makes the branches agree on what is a note.
+
+    loss = alpha x (rhythm + pitch + lift + note) + beta x consistency          (TrOMR, equation 2)
+
+Options from the training log: focal loss and weights by symbol class. Letters in tensor names: B staves,
+T positions, V entries of a branch's vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets.vocabulary import NO_NOTE, PAD, Vocabulary
+from omr_model.config import BRANCHES, LossConfig
+from omr_model.decoder import Logits
+from omr_model.model import Batch
+
+CONSISTENCY_SCALE = 10.0  # TrOMR's published code multiplies the mean L1 distance by ten
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The weighted sum that is minimised, and its parts before weighting; scalars."""
+
+    total: Tensor
+    rhythm: Tensor
+    pitch: Tensor
+    lift: Tensor
+    note: Tensor
+    consistency: Tensor
+
+    def detached(self) -> Tensor:
+        """The parts as one vector without history, in the order of `LOSS_PARTS`."""
+        return torch.stack([getattr(self, part) for part in LOSS_PARTS]).detach().float()
+
+
+LOSS_PARTS = ("total", "rhythm", "pitch", "lift", "note", "consistency")
+
+
+class TrOMRLoss(nn.Module):
+    """Compares teacher-forced scores with a batch's symbols."""
+
+    note_mask: Tensor
+
+    def __init__(self, config: LossConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("note_mask", torch.tensor(vocabulary.note_rhythm_mask))
+        for branch, weights in _token_weights(config, vocabulary).items():
+            self.register_buffer(f"{branch}_weights", weights)
+
+    def forward(self, logits: Logits, batch: Batch) -> Losses:
+        """Means over the positions that are not padding."""
+        valid_BT = batch.rhythm[:, 1:] != PAD
+        parts = {
+            branch: self._cross_entropy(branch, scores[valid_BT], getattr(batch, branch)[:, 1:][valid_BT])
+            for branch, scores in logits.items()
+        }
+        consistency = self._consistency(logits, valid_BT)
+        total = self.config.alpha * sum(parts.values()) + self.config.beta * consistency
+        return Losses(total=total, consistency=consistency, **parts)
+
+    def _cross_entropy(self, branch: str, scores_NV: Tensor, target_N: Tensor) -> Tensor:
+        scores_NV = scores_NV.float()
+        weights_V: Tensor = getattr(self, f"{branch}_weights")
+        if self.config.focal_gamma == 0 or branch not in self.config.focal_branches:
+            return F.cross_entropy(scores_NV, target_N, weight=weights_V)
+        surprise_N = F.cross_entropy(scores_NV, target_N, reduction="none")
+        doubt_N = 1 - torch.exp(-surprise_N)
+        focal_N = self.config.focal_alpha * doubt_N**self.config.focal_gamma * surprise_N
+        weight_N = weights_V[target_N]
+        return (weight_N * focal_N).sum() / weight_N.sum()
+
+    def _consistency(self, logits: Logits, valid_BT: Tensor) -> Tensor:
+        """Ten times the mean L1 distance of the note flag to what rhythm, pitch and lift say of it."""
+        chance_BTV = {branch: scores.float().softmax(dim=-1) for branch, scores in logits.items()}
+        flag_BT = chance_BTV["note"][..., 1]
+        opinions = (
+            chance_BTV["rhythm"][..., self.note_mask].sum(dim=-1),
+            1 - chance_BTV["pitch"][..., NO_NOTE],
+            1 - chance_BTV["lift"][..., NO_NOTE],
+        )
+        distance_BT = (torch.stack(opinions) - flag_BT).abs().mean(dim=0)
+        return CONSISTENCY_SCALE * distance_BT[valid_BT].mean()
+
+
+def _token_weights(config: LossConfig, vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """A weight for every entry of every branch."""
+    weights = config.token_weights
+    rhythm = [
+        weights.rest if token.startswith(("rest-", "multirest-")) else weights.barline if token == "barline" else 1.0
+        for token in vocabulary.rhythm
+    ]
+    lift = [
+        1.0
+        if token in ("nonote", "lift_null")
+        else weights.accidental * (weights.natural if token == "lift_N" else 1.0)
+        for token in vocabulary.lift
+    ]
+    by_branch = {"rhythm": rhythm, "pitch": [1.0] * len(vocabulary.pitch), "lift": lift, "note": [1.0, 1.0]}
+    return {branch: torch.tensor(by_branch[branch]) for branch in BRANCHES}

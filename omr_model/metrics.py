@@ -1,0 +1,243 @@
+"""Symbol error rate (SER): how far a prediction is from the reference, and in which way.
+
+    ser      sum of edit distances over all staves / sum of reference lengths (corpus level)
+    by_class the same distance split into error classes, each over the same length: they add up to `ser`
+    log_ser  the training log's figure: mean over staves of distance / length, a chord one symbol, no time
+             signatures (on either side), so that a new run can stand beside the old ones
+
+All rates are fractions. They exceed 1 when a model writes more than there is to read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import editdistance
+import numpy as np
+import numpy.typing as npt
+
+from datasets.errors import CorpusError
+from datasets.notation import Symbol, events, format_semantic
+
+
+class ErrorClass(StrEnum):
+    """What an edit is an error in. `NOTES` is a whole note too many or too few."""
+
+    ACCIDENTALS = "accidentals"
+    RHYTHM = "rhythm"
+    PITCH = "pitch"
+    NOTES = "notes"
+    RESTS = "rests"
+    CHORDS = "chords"
+    TIES = "ties"
+    BARLINES = "barlines"
+    SIGNATURES = "signatures"
+
+
+_CLASS_OF_KIND = {
+    "note": ErrorClass.NOTES,
+    "gracenote": ErrorClass.NOTES,
+    "rest": ErrorClass.RESTS,
+    "multirest": ErrorClass.RESTS,
+    "|": ErrorClass.CHORDS,
+    "tie": ErrorClass.TIES,
+    "barline": ErrorClass.BARLINES,
+    "clef": ErrorClass.SIGNATURES,
+    "keySignature": ErrorClass.SIGNATURES,
+    "timeSignature": ErrorClass.SIGNATURES,
+}
+
+
+@dataclass(frozen=True)
+class Edits:
+    """An edit distance and the length of the reference that it was measured on, in symbols."""
+
+    distance: int
+    length: int
+
+    @property
+    def rate(self) -> float:
+        """distance / length; not a number where there was nothing to read."""
+        return self.distance / self.length if self.length else float("nan")
+
+
+@dataclass(frozen=True)
+class StaffScore:
+    """One staff's edits, in counts so that scores can be added up and resampled.
+
+    Attributes:
+        total: on whole symbols.
+        rhythm: on the rhythm of every symbol.
+        pitch, lift: on the notes alone.
+        log: as the training log counted.
+        by_class: `total.distance` split along one best alignment; only the classes that have errors.
+    """
+
+    total: Edits
+    rhythm: Edits
+    pitch: Edits
+    lift: Edits
+    log: Edits
+    by_class: Mapping[ErrorClass, int]
+
+    @property
+    def distance(self) -> int:
+        return self.total.distance
+
+    @property
+    def reference_length(self) -> int:
+        """In symbols; 0 for a strip without music."""
+        return self.total.length
+
+
+@dataclass(frozen=True)
+class SerSummary:
+    """Rates over many staves, as fractions; `ser_pitch` and `ser_lift` are nan when no staff has a note."""
+
+    ser: float
+    ser_rhythm: float
+    ser_pitch: float
+    ser_lift: float
+    log_ser: float
+    by_class: Mapping[ErrorClass, float]
+
+
+def score_staff(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> StaffScore:
+    """Compare one prediction with its reference, both in the same writing (printed accidentals)."""
+
+    def notes(symbols: Sequence[Symbol]) -> list[Symbol]:
+        return [symbol for symbol in symbols if symbol.is_note]
+
+    read, true = notes(prediction), notes(reference)
+    return StaffScore(
+        total=_edits(prediction, reference),
+        rhythm=_edits([symbol.rhythm for symbol in prediction], [symbol.rhythm for symbol in reference]),
+        pitch=_edits([note.pitch for note in read], [note.pitch for note in true]),
+        lift=_edits([note.lift for note in read], [note.lift for note in true]),
+        log=_edits(_log_symbols(prediction), _log_symbols(reference)),
+        by_class=Counter(_error_class(*edit) for edit in _align(prediction, reference)),
+    )
+
+
+def summarize(scores: Iterable[StaffScore]) -> SerSummary:
+    """Put the scores of a corpus together.
+
+    A staff with an empty reference (a negative image) adds its distance, everything read into it, and no
+    length. In `log_ser`, a mean of ratios, its length counts as 1: 0 if nothing was read, else the number of
+    symbols.
+
+    Raises:
+        CorpusError: no reference has a symbol, so that there is no rate.
+    """
+    staves = list(scores)
+    total = _sum(staff.total for staff in staves)
+    if not total.length:
+        raise CorpusError(f"none of {len(staves)} staves has a symbol to read: a symbol error rate needs some")
+    by_class: Counter[ErrorClass] = Counter()
+    for staff in staves:
+        by_class.update(staff.by_class)
+    return SerSummary(
+        ser=total.rate,
+        ser_rhythm=_sum(staff.rhythm for staff in staves).rate,
+        ser_pitch=_sum(staff.pitch for staff in staves).rate,
+        ser_lift=_sum(staff.lift for staff in staves).rate,
+        log_ser=sum(staff.log.distance / max(staff.log.length, 1) for staff in staves) / len(staves),
+        by_class={error: by_class[error] / total.length for error in ErrorClass},
+    )
+
+
+def _edits(prediction: Sequence[Hashable], reference: Sequence[Hashable]) -> Edits:
+    return Edits(editdistance.eval(prediction, reference), len(reference))
+
+
+def _sum(edits: Iterable[Edits]) -> Edits:
+    parts = list(edits)
+    return Edits(sum(part.distance for part in parts), sum(part.length for part in parts))
+
+
+def _log_symbols(symbols: Sequence[Symbol]) -> list[str]:
+    return [format_semantic(event) for event in events(s for s in symbols if s.kind != "timeSignature")]
+
+
+# Which errors -----------------------------------------------------------------------------------------------
+
+_EDIT = 1 << 16
+"""Cost of one edit; anything less only decides between alignments with equally many edits."""
+
+_PARTS: tuple[tuple[int, Callable[[Symbol], str]], ...] = (
+    (1, lambda symbol: symbol.rhythm),
+    (1, lambda symbol: symbol.pitch),
+    (1, lambda symbol: symbol.lift),
+    (8, lambda symbol: _CLASS_OF_KIND[symbol.kind]),
+)
+"""What a substitution compares, and the extra cost of a difference: another kind outweighs all else."""
+
+Edit = tuple[Symbol | None, Symbol | None]
+"""(read, true): a substitution; (read, None): an insertion; (None, true): a deletion."""
+
+
+def _error_class(read: Symbol | None, true: Symbol | None) -> ErrorClass:
+    """The class of one edit: that of the true symbol, of the read one if there is no true one."""
+    if read is None or true is None or not (read.is_note and true.is_note):
+        blamed = true or read
+        assert blamed is not None
+        return _CLASS_OF_KIND[blamed.kind]
+    if read.pitch != true.pitch:
+        return ErrorClass.PITCH
+    return ErrorClass.RHYTHM if read.rhythm != true.rhythm else ErrorClass.ACCIDENTALS
+
+
+def _align(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> list[Edit]:
+    """The edits of one best alignment, the same at every call.
+
+    Among the alignments with the fewest edits it takes one that substitutes like with like, and of those the
+    one that, from the end, substitutes rather than deletes and deletes rather than inserts.
+    """
+    if prediction == reference:
+        return []
+    substitution_NM = _substitution_costs(prediction, reference)
+    cost = _cost_table(substitution_NM)
+    edits: list[Edit] = []
+    i, j = len(prediction), len(reference)
+    while i or j:
+        if i and j and cost[i, j] == cost[i - 1, j - 1] + substitution_NM[i - 1, j - 1]:
+            i, j = i - 1, j - 1
+            if prediction[i] != reference[j]:
+                edits.append((prediction[i], reference[j]))
+        elif j and cost[i, j] == cost[i, j - 1] + _EDIT:
+            j -= 1
+            edits.append((None, reference[j]))
+        else:
+            i -= 1
+            edits.append((prediction[i], None))
+    return edits[::-1]
+
+
+def _substitution_costs(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> npt.NDArray[np.int64]:
+    """Cost of reading N predicted symbols for M true ones, shape (N, M): 0 where they are equal."""
+    cost_NM = np.zeros((len(prediction), len(reference)), dtype=np.int64)
+    for weight, part in _PARTS:
+        read_N = np.array([part(symbol) for symbol in prediction], dtype=str)
+        true_M = np.array([part(symbol) for symbol in reference], dtype=str)
+        cost_NM += weight * (read_N[:, None] != true_M[None, :])
+    cost_NM[cost_NM > 0] += _EDIT
+    return cost_NM
+
+
+def _cost_table(substitution_NM: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Least cost of turning the first i predicted into the first j true symbols, shape (N + 1, M + 1).
+
+    Row by row: the best way from the row above, then along the row in one running minimum.
+    """
+    n, m = substitution_NM.shape
+    along_row = np.arange(m + 1) * _EDIT
+    cost = np.empty((n + 1, m + 1), dtype=np.int64)
+    cost[0] = along_row
+    for i in range(1, n + 1):
+        from_above = cost[i - 1] + _EDIT
+        from_above[1:] = np.minimum(from_above[1:], cost[i - 1, :-1] + substitution_NM[i - 1])
+        cost[i] = np.minimum.accumulate(from_above - along_row) + along_row
+    return cost

@@ -1,0 +1,60 @@
+"""TrOMR (Li et al., 2023, arXiv 2308.09370): a hybrid encoder and a four-branch decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from datasets.vocabulary import vocabulary
+from omr_model.config import ModelConfig
+from omr_model.decoder import Decoder, Logits
+from omr_model.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Staves of one step.
+
+    Attributes:
+        image: gray levels, uint8, [B, 1, H, W].
+        rhythm, pitch, lift, note: ids, int64, [B, T]: `[BOS]`, the symbols, `[EOS]`, then padding.
+    """
+
+    image: Tensor
+    rhythm: Tensor
+    pitch: Tensor
+    lift: Tensor
+    note: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The same staves on a device; pinned memory is copied without waiting."""
+        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
+
+    def pin_memory(self) -> Batch:
+        """Called by torch's DataLoader when it is to pin."""
+        return Batch(**{name: tensor.pin_memory() for name, tensor in vars(self).items()})
+
+
+class TrOMR(nn.Module):
+    """Staff images to symbols."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary(config.vocabulary)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config, self.vocabulary)
+
+    def forward(self, batch: Batch) -> Logits:
+        """Teacher-forced scores: position t of the result speaks of symbol t + 1, [B, T - 1, V]."""
+        logits: Logits
+        logits, _ = self.decoder(
+            batch.rhythm[:, :-1], batch.pitch[:, :-1], batch.lift[:, :-1], self.encoder(batch.image)
+        )
+        return logits
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers in the model."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

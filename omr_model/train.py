@@ -1,0 +1,86 @@
+"""`python -m omr_model.train`: one training, without a search.
+
+python -m omr_model.train to=runs/first
+python -m omr_model.train to=runs/deep preset=tiny model.decoder.depth=4 train.seed=1
+python -m omr_model.train to=runs/first resume=true
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.command_line import check_choice, main
+from datasets.errors import CheckpointError, ConfigError
+from datasets.prepare import CORPORA, PrepareConfig, prepare
+from omr_model import checkpoint
+from omr_model.config import PRESETS, STAFF_OF_PRESET, TrainingConfig
+from omr_model.device import preset_for_device
+from omr_model.trainer import EpochRecord, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob(TrainingConfig):
+    """One training.
+
+    Attributes:
+        preset: `paper`, `tiny`, or `auto` by the device; names the defaults of everything else.
+        data: the corpus, prepared first where it is not yet; staves of the preset's size.
+        limit: at most about so many staves are prepared.
+        corpora: where prepared corpora are.
+        to: the checkpoint's folder, written after every epoch.
+        resume: go on from the checkpoint in `to`.
+    """
+
+    preset: str = "auto"
+    data: str = "engraved"
+    limit: int | None = None
+    corpora: str = str(CORPORA)
+    to: str = ""
+    resume: bool = False
+
+    def training(self) -> TrainingConfig:
+        """The part that decides the numbers."""
+        return TrainingConfig(model=self.model, loss=self.loss, train=self.train)
+
+
+def default_job(words: Sequence[str]) -> TrainJob:
+    """The job that the other words are laid over: the preset that they name."""
+    named = [word.partition("=")[2] for word in words if word.startswith("preset=")]
+    preset = named[-1] if named else "auto"
+    check_choice("preset", preset, ("auto", *PRESETS))
+    config = PRESETS[preset_for_device("auto") if preset == "auto" else preset]
+    return TrainJob(model=config.model, loss=config.loss, train=config.train, preset=preset)
+
+
+def train(job: TrainJob) -> None:
+    """Train one model and leave its checkpoint in `to`."""
+    if not job.to:
+        raise ConfigError("to=: name the folder for the checkpoint, such as to=runs/first")
+    folder = Path(job.to)
+    if folder.exists() and not job.resume:
+        raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
+    staff = STAFF_OF_PRESET[preset_for_device(job.train.device) if job.preset == "auto" else job.preset]
+    corpus = prepare(PrepareConfig(data=job.data, staff=staff, limit=job.limit, corpora=job.corpora))
+
+    trainer = Trainer(job.training(), corpus)
+    if job.resume:
+        checkpoint.restore(trainer, folder)
+    print(f"{trainer.model.parameter_count:,} parameters on {trainer.device}, {len(trainer.data):,} training staves")
+
+    def report(record: EpochRecord) -> None:
+        checkpoint.save(trainer, record, folder)
+        print(
+            f"epoch {record.epoch}/{job.train.epochs}  SER {record.ser:.3f}  loss {record.losses['total']:.3f}  "
+            f"{record.samples_per_second:.0f} staves/s",
+            flush=True,
+        )
+
+    trainer.fit(report)
+    print(f"checkpoint in {folder}")
+
+
+if __name__ == "__main__":
+    main(train, default_job(sys.argv[1:]))

@@ -1,0 +1,284 @@
+"""The shared trainer: every number of this project comes out of this loop.
+
+It knows nothing of searches. A caller sees each epoch as it ends (`fit(on_epoch=...)`) and may save or stop
+there. Choices: AdamW with decay on matrices alone; linear warm-up and half a cosine to zero; the gradient's
+norm clipped; the rate a pure function of the step, so that a resumed training needs no scheduler state.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from datasets.errors import DivergedError
+from datasets.shards import PreparedCorpus
+from datasets.vocabulary import vocabulary
+from omr_model.config import TrainConfig, TrainingConfig
+from omr_model.data import EpochOrder, StaffDataset, check_fits, check_lengths, collate, validation_choice
+from omr_model.device import autocast, grad_scaler, resolve_device
+from omr_model.evaluation import Evaluation, evaluate
+from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
+from omr_model.model import Batch, TrOMR
+
+STEPS_BETWEEN_CHECKS = 20  # reading the loss waits for the GPU, so divergence is looked for now and then
+DIVERGENCE_FACTOR = 2.0  # an epoch whose mean loss is so many times the untrained model's has diverged
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch's numbers: losses as means, SER as a fraction, times in seconds, memory in bytes.
+
+    `data_seconds` is the part of the training time spent waiting for batches; `samples_per_second` counts
+    training staves over the training time, without the validation.
+    """
+
+    epoch: int
+    samples_seen: int
+    losses: dict[str, float]
+    evaluation: Evaluation = field(repr=False)
+    learning_rate: float
+    samples_per_second: float
+    seconds: float
+    data_seconds: float
+    gpu_seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def ser(self) -> float:
+        """Corpus-level symbol error rate on the validation staves."""
+        return self.evaluation.summary.ser
+
+    def metrics(self) -> dict[str, float]:
+        """Everything as flat columns, named as in the `epochs` table."""
+        summary = self.evaluation.summary
+        plain = ("epoch", "samples_seen", "learning_rate", "samples_per_second", "seconds", "data_seconds")
+        row: dict[str, float] = {name: getattr(self, name) for name in (*plain, "gpu_seconds", "peak_memory_bytes")}
+        for part in LOSS_PARTS:
+            suffix = "" if part == "total" else f"_{part}"
+            row[f"train_loss{suffix}"] = self.losses[part]
+            row[f"validation_loss{suffix}"] = self.evaluation.losses[part]
+        row |= {
+            "ser": summary.ser,
+            "ser_rhythm": summary.ser_rhythm,
+            "ser_pitch": summary.ser_pitch,
+            "ser_lift": summary.ser_lift,
+            "log_ser": summary.log_ser,
+        }
+        return row | {f"ser_class_{name}": share for name, share in summary.by_class.items()}
+
+
+class Trainer:
+    """Trains one TrOMR on one prepared corpus.
+
+    Args:
+        config: model, loss and training.
+        corpus: its `train` split is learned, its `validation` split scored.
+
+    Raises:
+        VocabularyError: the corpus has symbols that the model's vocabulary lacks; before any training.
+        CorpusError: a split without staves, or staves larger than the model's picture.
+    """
+
+    def __init__(self, config: TrainingConfig, corpus: PreparedCorpus) -> None:
+        self.config = config
+        self.corpus = corpus
+        self.device = resolve_device(config.train.device)
+        check_fits(config.model, corpus)
+        torch.manual_seed(config.train.seed)  # initial weights and dropout; the order has its own
+
+        # data
+        words = vocabulary(config.model.vocabulary)
+        train, validation = corpus.staves("train"), corpus.staves("validation")
+        self.data = StaffDataset(train, words)
+        chosen = validation_choice(len(validation), config.train.validation_staves)
+        self.validation = StaffDataset(validation, words, chosen)
+        for data in (self.data, self.validation):
+            check_lengths(data, config.model.max_length)
+        self.order = EpochOrder(len(train), config.train.staves_per_epoch, config.train.batch_size, config.train.seed)
+        self.loader = self._loader()
+
+        # model
+        self.model = TrOMR(config.model).to(self.device)
+        self.loss = TrOMRLoss(config.loss, words).to(self.device)
+        self.optimizer = adamw(self.model, config.train, fused=True)
+        self.scaler = grad_scaler(self.device, config.train.precision)
+        self.forward: Callable[[Batch], Any] = (
+            torch.compile(self.model) if config.train.compile else self.model
+        )
+
+        # progress
+        self.epoch = 0
+        self.first_loss: float | None = None
+
+    def fit(self, on_epoch: Callable[[EpochRecord], None] | None = None) -> list[EpochRecord]:
+        """Train until `config.train.epochs` are done, counting those of a checkpoint that was restored.
+
+        Raises:
+            DivergedError: the loss is not finite, or has grown to a multiple of the untrained model's.
+        """
+        records = []
+        while self.epoch < self.config.train.epochs:
+            records.append(self._run_epoch())
+            if on_epoch is not None:
+                on_epoch(records[-1])
+        return records
+
+    def evaluate(self) -> Evaluation:
+        """The model as it is, on the validation staves."""
+        train = self.config.train
+        return evaluate(
+            self.model,
+            self.loss,
+            self.validation,
+            batch_size=max(64, train.batch_size),
+            precision=train.precision,
+        )
+
+    def _run_epoch(self) -> EpochRecord:
+        started = time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.model.train()
+        self.order.epoch = self.epoch
+        total = torch.zeros(len(LOSS_PARTS), device=self.device)
+        batches = _Stopwatch(self.loader)
+        for index, batch in enumerate(batches):
+            total += self._step(batch, self.epoch * len(self.order) + index)
+            if self.first_loss is None:
+                self.first_loss = float(total[0])
+            if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
+                self._check_finite(total, index + 1)
+        self._check_finite(total, len(self.order))
+        losses = dict(zip(LOSS_PARTS, (total / len(self.order)).tolist(), strict=True))
+        trained = time.perf_counter() - started
+        self._check_growth(losses["total"])
+        evaluation = self.evaluate()
+        self.epoch += 1
+        seconds = time.perf_counter() - started
+        per_epoch = len(self.order) * self.config.train.batch_size
+        return EpochRecord(
+            epoch=self.epoch,
+            samples_seen=self.epoch * per_epoch,
+            losses=losses,
+            evaluation=evaluation,
+            learning_rate=self._learning_rate(self.epoch * len(self.order) - 1),
+            samples_per_second=per_epoch / trained,
+            seconds=seconds,
+            data_seconds=batches.seconds,
+            gpu_seconds=seconds if self.device.type == "cuda" else 0.0,
+            peak_memory_bytes=self._peak_memory(),
+        )
+
+    def _step(self, batch: Batch, step: int) -> Tensor:
+        """One gradient step; the parts of the loss as a vector on the device."""
+        batch = batch.to(str(self.device))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(step)
+        with autocast(self.device, self.config.train.precision):
+            losses: Losses = self.loss(self.forward(batch), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return losses.detached()
+
+    def _learning_rate(self, step: int) -> float:
+        """Linear warm-up to the peak, then half a cosine to zero at the last step."""
+        train = self.config.train
+        steps = train.epochs * len(self.order)
+        warmup = max(1, round(train.warmup * steps))
+        if step < warmup:
+            return train.learning_rate * (step + 1) / warmup
+        progress = (step - warmup) / max(1, steps - warmup)
+        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def _check_finite(self, total: Tensor, steps: int) -> None:
+        if not bool(torch.isfinite(total[0])):
+            raise DivergedError(
+                f"the loss is no longer finite within {steps} steps of epoch {self.epoch + 1}; "
+                f"a smaller train.learning_rate than {self.config.train.learning_rate:g} may help"
+            )
+
+    def _check_growth(self, mean_loss: float) -> None:
+        if self.first_loss is not None and mean_loss > DIVERGENCE_FACTOR * self.first_loss:
+            raise DivergedError(
+                f"epoch {self.epoch + 1} has mean loss {mean_loss:.3g}, the untrained model had "
+                f"{self.first_loss:.3g}; a smaller train.learning_rate than "
+                f"{self.config.train.learning_rate:g} may help"
+            )
+
+    def _loader(self) -> DataLoader[Any]:
+        train = self.config.train
+        length = self.config.model.max_length if train.compile else None  # fixed shapes compile once
+        return DataLoader(
+            self.data,
+            batch_sampler=self.order,
+            collate_fn=_Collate(length),
+            num_workers=train.workers,
+            persistent_workers=train.workers > 0,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _peak_memory(self) -> int:
+        """Bytes: allocated on the GPU in this epoch, or on a CPU the process's largest size so far."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """`collate` with its length, as an object that loader processes can receive."""
+
+    length: int | None
+
+    def __call__(self, samples: Any) -> Batch:
+        return collate(samples, self.length)
+
+
+class _Stopwatch:
+    """Iterates batches and adds up the seconds spent waiting for them."""
+
+    def __init__(self, batches: DataLoader[Any]) -> None:
+        self.batches = batches
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        iterator = iter(self.batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(iterator, None)
+            self.seconds += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+def adamw(model: nn.Module, config: TrainConfig, *, fused: bool) -> torch.optim.AdamW:
+    """AdamW whose decay falls on matrices and kernels, not on norms, biases and embeddings."""
+    embeddings = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters()
+    }
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        is_free = parameter.ndim < 2 or id(parameter) in embeddings or name.endswith("pos_embed")
+        (free if is_free else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)

@@ -1,0 +1,149 @@
+"""`python -m results.gather study=NAME`: a study's folder to Parquet, at any moment.
+
+    study.json, events.jsonl, latest checkpoints  ->  reports/{trials,epochs,samples}.parquet
+
+The search may be running, may have crashed, or may not have begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets.command_line import main
+from datasets.files import write_atomically
+from results.journal import read
+from results.replay import Replay, TrialHistory
+from results.samples import SAMPLES_FILE
+from results.schema import SAMPLES, STUDY_KEY
+from results.statistics import NO_INTERVAL, Interval, ser_interval
+from results.study import DEFAULT_STUDIES, EVENTS_FILE, REPORTS_FOLDER, find_study, read_study, to_json
+from results.tables import StandingEpochs, epochs_table, trials_table
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The three tables of a study (`results.schema`).
+
+    `missing_samples` counts the trials whose latest checkpoint is named but cannot be read: removed to save
+    space, or lost.
+    """
+
+    trials: pa.Table
+    epochs: pa.Table
+    samples: pa.Table
+    missing_samples: int
+
+
+@dataclass(frozen=True)
+class GatherConfig:
+    """Attributes.
+
+    study: name of the study.
+    studies: folder of the studies.
+    """
+
+    study: str = ""
+    studies: str = DEFAULT_STUDIES
+
+
+def gather_reports(config: GatherConfig) -> None:
+    """Write a study's tables as Parquet, at any moment and as often as you like."""
+    folder = find_study(Path(config.studies), config.study)
+    tables = write_reports(folder)
+    print(
+        f"{folder / REPORTS_FOLDER}: {len(tables.trials)} trials, {len(tables.epochs)} epochs, "
+        f"{len(tables.samples)} samples"
+    )
+    if tables.missing_samples:
+        print(f"trials whose latest checkpoint is gone, and with it their samples: {tables.missing_samples}")
+
+
+def write_reports(folder: Path) -> Tables:
+    """Gather a study and write its three Parquet files, each atomically.
+
+    Raises:
+        StudyError: as `gather`.
+    """
+    tables = gather(folder)
+    reports = folder / REPORTS_FOLDER
+    reports.mkdir(exist_ok=True)
+    for name in ("trials", "epochs", "samples"):
+        write_atomically(reports / f"{name}.parquet", to_parquet(getattr(tables, name)))
+    return tables
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file, compressed with Zstandard."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def gather(folder: Path) -> Tables:
+    """The tables of the study in `folder`, as they stand now.
+
+    Raises:
+        StudyError: no study, or a damaged `study.json` or journal.
+    """
+    study = read_study(folder)
+    replay = Replay(read(folder / EVENTS_FILE))
+    saved = [trial for trial in replay.trials() if trial.checkpoint is not None]
+    samples = _latest_samples(folder, study.name, saved)
+    intervals = {
+        trial.trial_id: _interval(samples[trial.trial_id], trial.epochs[-1])
+        for trial in saved
+        if trial.trial_id in samples
+    }
+    standing = StandingEpochs(replay)
+    metadata = {STUDY_KEY: to_json(study)}
+    return Tables(
+        trials=trials_table(standing, study.name, study.parameters, intervals).replace_schema_metadata(metadata),
+        epochs=epochs_table(standing, study.name).replace_schema_metadata(metadata),
+        samples=pa.concat_tables([SAMPLES.empty_table(), *samples.values()]).replace_schema_metadata(metadata),
+        missing_samples=len(saved) - len(samples),
+    )
+
+
+def _latest_samples(folder: Path, study: str, trials: Sequence[TrialHistory]) -> dict[str, pa.Table]:
+    """`SAMPLES` of each trial's latest checkpoint, by trial_id, without those that cannot be read."""
+    with ThreadPoolExecutor() as pool:
+        parts = pool.map(lambda trial: _read_samples(folder / trial.checkpoint / SAMPLES_FILE), trials)
+        return {
+            trial.trial_id: _conformed(part, study, trial.trial_id)
+            for trial, part in zip(trials, parts, strict=True)
+            if part is not None
+        }
+
+
+def _read_samples(path: Path) -> pa.Table | None:
+    try:
+        return pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowInvalid):  # the engine removed it, maybe this very moment; or the disk was full
+        return None
+
+
+def _conformed(part: pa.Table, study: str, trial_id: str) -> pa.Table:
+    """A checkpoint's samples with the columns of `SAMPLES`; null where it lacks one."""
+    given = {name: part[name] for name in part.column_names}
+    given |= {"study": pa.repeat(study, len(part)), "trial_id": pa.repeat(trial_id, len(part))}
+    columns = [given[field.name] if field.name in given else pa.nulls(len(part), field.type) for field in SAMPLES]
+    return pa.table(columns, schema=SAMPLES)
+
+
+def _interval(samples: pa.Table, epoch: int) -> Interval:
+    """The interval of a trial's SER at `epoch`; NaN if its samples are of another one."""
+    if not samples.num_rows or samples["epoch"][0].as_py() != epoch:
+        return NO_INTERVAL
+    return ser_interval(
+        samples["distance"].to_numpy(), samples["reference_length"].to_numpy(), samples["work"].to_pylist()
+    )
+
+
+if __name__ == "__main__":
+    main(gather_reports, GatherConfig())

@@ -1,0 +1,178 @@
+"""What happened in a study, one line of JSON an event, in `events.jsonl`.
+
+The process that drives a search appends; `results.gather` reads at any moment, also while it runs or after a
+crash. Choices:
+
+- One line is one `write`, followed by `fsync`: an event that was appended survives the death of the machine.
+- A line counts once its newline is there. A last line without one was torn by a crash (or is being written
+  right now): readers pass over it, and the next append removes it.
+- The file is strict JSON, so that any tool reads it: NaN is `null`, the infinities are `"inf"` and `"-inf"`.
+- Nothing is ever changed. A later start or end of a trial supersedes the earlier one, and so does an epoch
+  that is reported again after a resume (`results.tables` does the superseding).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
+
+from datasets.errors import StudyError
+
+Parameter: TypeAlias = float | int | str | bool | None
+EndState: TypeAlias = Literal["completed", "pruned", "paused", "failed", "diverged"]
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial began, or went on after a pause or a crash.
+
+    Attributes:
+        trial_id: the engine's name of the trial.
+        number: position in the study, from 0.
+        seed: of the training.
+        params: the sampled values by target (`model.decoder.dropout`); finite.
+        time: seconds since 1970, UTC.
+    """
+
+    trial_id: str
+    number: int
+    seed: int
+    params: dict[str, Parameter]
+    time: float
+
+
+@dataclass(frozen=True)
+class EpochReported:
+    """A trial finished an epoch.
+
+    Attributes:
+        trial_id: a trial that has started.
+        metrics: `epoch` (from 1) and the float columns of the `epochs` table; NaN where there is no number.
+        checkpoint: the folder that was saved, relative to the study folder or absolute; None if none was.
+        time: seconds since 1970, UTC.
+    """
+
+    trial_id: str
+    metrics: dict[str, float]
+    checkpoint: str | None
+    time: float
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial stopped training. Until then, and from a later start on, it is `running`.
+
+    Attributes:
+        trial_id: a trial that has started.
+        state: how it ended.
+        message: why, for a person; may be empty.
+        time: seconds since 1970, UTC.
+    """
+
+    trial_id: str
+    state: EndState
+    message: str
+    time: float
+
+    def __post_init__(self) -> None:
+        states = get_args(EndState)
+        if self.state not in states:
+            raise ValueError(f"`state` must be one of {', '.join(states)}, but got {self.state!r}")
+
+
+Event: TypeAlias = TrialStarted | EpochReported | TrialEnded
+
+_KINDS: dict[str, type[Event]] = {
+    "trial_started": TrialStarted,
+    "epoch_reported": EpochReported,
+    "trial_ended": TrialEnded,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Appends to one journal file; a single process may do so at a time."""
+
+    path: Path
+
+    def append(self, event: Event) -> None:
+        """Write one event, durably. The file is made with the first.
+
+        Raises:
+            ValueError: a parameter or a time that is not finite.
+            OSError: the disk is full, say; the event is then not part of the journal.
+        """
+        line = to_line(event).encode()
+        with self.path.open("ab+", buffering=0) as file:  # O_APPEND; unbuffered, so one write a line
+            _remove_torn_line(file)
+            file.write(line)
+            os.fsync(file.fileno())
+
+
+def to_line(event: Event) -> str:
+    """One event as one line of strict JSON, with its newline."""
+    fields = {"event": _NAMES[type(event)], **vars(event)}
+    if isinstance(event, EpochReported):
+        fields["metrics"] = {name: _encoded(value) for name, value in event.metrics.items()}
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def read(path: Path) -> Iterator[Event]:
+    """The events in the order they were appended; none if there is no file yet.
+
+    A torn last line is passed over.
+
+    Raises:
+        StudyError: a line that is damaged; the message names the file and the line.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield _parse(line)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise StudyError(
+                    f"{path}, line {number}: damaged ({type(error).__name__}: {error}); "
+                    "remove the line to read the rest"
+                ) from None
+
+
+def _parse(line: bytes) -> Event:
+    fields: dict[str, Any] = json.loads(line)
+    kind = _KINDS[fields.pop("event")]
+    if kind is EpochReported:
+        metrics = fields["metrics"]
+        if not set(map(type, metrics.values())) <= {float}:  # a look at the types spares decoding every number
+            fields["metrics"] = {name: _decoded(value) for name, value in metrics.items()}
+    return kind(**fields)
+
+
+def _encoded(value: float) -> float | str | None:
+    value = float(value)
+    if math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
+
+
+def _decoded(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _remove_torn_line(file: BinaryIO) -> None:
+    """Cut off what follows the last newline."""
+    end = file.seek(0, 2)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

@@ -1,0 +1,81 @@
+"""Which trial is best, at equal training effort.
+
+Only completed trials that reached the largest number of epochs are ranked, by SER: a trial that was stopped
+early, with a lucky SER on the way, was never shown to keep it. Where two are equal, the earlier is first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+
+from datasets.errors import StudyError
+from results.journal import Parameter
+from results.schema import PARAMETER_PREFIX
+
+
+@dataclass(frozen=True)
+class RankedTrial:
+    """One row of `trials` with its place.
+
+    Attributes:
+        rank: from 1; None for trials that cannot be compared (stopped early, failed, still running).
+        trial_id, number, state, epochs, ser, ser_low, ser_high, checkpoint: as in `trials`.
+        params: the searched values by target; None where a condition left a parameter out.
+    """
+
+    rank: int | None
+    trial_id: str
+    number: int
+    state: str
+    epochs: int
+    ser: float | None
+    ser_low: float | None
+    ser_high: float | None
+    checkpoint: str | None
+    params: dict[str, Parameter]
+
+
+def rank(trials: pa.Table) -> list[RankedTrial]:
+    """The ranked trials, best first; then the others, those that came furthest first.
+
+    Args:
+        trials: the `trials` table of one study.
+    """
+    rows = trials.to_pylist()
+    finished = [row for row in rows if row["state"] == "completed" and row["ser"] is not None]
+    effort = max((row["epochs"] for row in finished), default=0)
+    contenders = [row for row in finished if row["epochs"] == effort]
+    contenders.sort(key=lambda row: (row["ser"], row["number"]))
+    ranked_ids = {row["trial_id"] for row in contenders}
+    others = [row for row in rows if row["trial_id"] not in ranked_ids]
+    others.sort(key=lambda row: (-row["epochs"], row["number"]))
+    return [
+        *(_ranked(row, place) for place, row in enumerate(contenders, start=1)),
+        *(_ranked(row, None) for row in others),
+    ]
+
+
+def best(ranked: Sequence[RankedTrial]) -> RankedTrial:
+    """The first of the ranked trials.
+
+    Raises:
+        StudyError: no trial was completed.
+    """
+    if ranked and ranked[0].rank is not None:
+        return ranked[0]
+    states = Counter(trial.state for trial in ranked)
+    found = ", ".join(f"{count} {state}" for state, count in states.items()) or "none"
+    raise StudyError(f"no trial is completed yet, so none is best; the trials are: {found}")
+
+
+def _ranked(row: dict[str, Any], place: int | None) -> RankedTrial:
+    params = {
+        name.removeprefix(PARAMETER_PREFIX): value for name, value in row.items() if name.startswith(PARAMETER_PREFIX)
+    }
+    plain = {field.name: row[field.name] for field in fields(RankedTrial) if field.name in row}
+    return RankedTrial(rank=place, params=params, **plain)

@@ -1,0 +1,134 @@
+"""What a study's events add up to: each trial's state, and the epochs that stand.
+
+What supersedes what: a later start or end of a trial replaces the earlier one. An epoch that is reported
+replaces whatever the trial had reported for this epoch and later ones: after a resume from a checkpoint, they
+belong to a training that is no more.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.errors import StudyError
+from results.journal import EpochReported, Event, TrialEnded, TrialStarted
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass
+class TrialHistory:
+    """One trial.
+
+    Attributes:
+        start: its latest start.
+        first_started: time of its first start, seconds since 1970.
+        end: its end, unless it started again since.
+        epochs: the epochs that stand, ascending.
+        rows: where the numbers of each of them lie in `Replay.numbers`.
+        checkpoints: the folder saved at each of them, or None.
+    """
+
+    start: TrialStarted
+    first_started: float
+    end: TrialEnded | None = None
+    epochs: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    checkpoints: list[str | None] = field(default_factory=list)
+
+    @property
+    def trial_id(self) -> str:
+        """The engine's name of it."""
+        return self.start.trial_id
+
+    @property
+    def state(self) -> str:
+        """How it ended; `running` as long as no end is known."""
+        return "running" if self.end is None else self.end.state
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The latest checkpoint."""
+        return next((folder for folder in reversed(self.checkpoints) if folder is not None), None)
+
+
+class Replay:
+    """Takes in events one by one, and keeps their numbers by column: 500,000 epochs fit in memory."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._trials: dict[str, TrialHistory] = {}
+        self._numbers = _Numbers()
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take in the next event.
+
+        Raises:
+            StudyError: it is of a trial that never started.
+        """
+        if isinstance(event, TrialStarted):
+            self._start(event)
+            return
+        trial = self._trials.get(event.trial_id)
+        if trial is None:
+            raise StudyError(f"the journal has an event of trial {event.trial_id} before its start")
+        if isinstance(event, TrialEnded):
+            trial.end = event
+        else:
+            self._report(trial, event)
+
+    def trials(self) -> list[TrialHistory]:
+        """All trials by number."""
+        return sorted(self._trials.values(), key=lambda trial: (trial.start.number, trial.trial_id))
+
+    def numbers(self) -> dict[str, Floats]:
+        """Each metric, and the `time` of the report, as one column with a row an event; NaN where missing."""
+        return self._numbers.columns()
+
+    def _start(self, event: TrialStarted) -> None:
+        trial = self._trials.get(event.trial_id)
+        if trial is None:
+            self._trials[event.trial_id] = TrialHistory(event, first_started=event.time)
+        else:
+            trial.start, trial.end = event, None
+
+    def _report(self, trial: TrialHistory, event: EpochReported) -> None:
+        epoch = int(event.metrics["epoch"])
+        while trial.epochs and trial.epochs[-1] >= epoch:
+            trial.epochs.pop()
+            trial.rows.pop()
+            trial.checkpoints.pop()
+        trial.epochs.append(epoch)
+        trial.rows.append(self._numbers.append({**event.metrics, "time": event.time}))
+        trial.checkpoints.append(event.checkpoint)
+
+
+class _Numbers:
+    """Rows of named numbers; those with the same names in the same order share a block of memory."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._blocks: dict[tuple[str, ...], tuple[array[int], array[float]]] = {}
+
+    def append(self, row: dict[str, float]) -> int:
+        """Keep a row; its position."""
+        positions, values = self._blocks.setdefault(tuple(row), (array("q"), array("d")))
+        positions.append(self._length)
+        values.extend(row.values())
+        self._length += 1
+        return self._length - 1
+
+    def columns(self) -> dict[str, Floats]:
+        columns: dict[str, Floats] = {}
+        for names, (positions, values) in self._blocks.items():
+            block = np.array(values).reshape(-1, len(names))
+            for index, name in enumerate(names):
+                column = columns.setdefault(name, np.full(self._length, np.nan))
+                column[positions] = block[:, index]
+        return columns

@@ -1,0 +1,166 @@
+"""The three tables of a study, column by column.
+
+    trials    one row a trial
+    epochs    one row an epoch of a trial
+    samples   one row a validation staff, as each trial's latest checkpoint read it
+
+`python -m results.schema` prints them. Each Arrow field carries its `description` and `unit` as metadata,
+which Parquet keeps. Units: SER as a fraction (0.23), times in seconds, memory in bytes, moments in UTC. A
+number that was not measured, or that is not a number, is null.
+
+The schema's metadata holds the content of `study.json` under the key `STUDY_KEY`, so that a report that was
+copied elsewhere still says where it comes from.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from omr_model.metrics import ErrorClass
+
+STUDY_KEY = "omr_study"
+PARAMETER_PREFIX = "params."
+LOSS_BRANCHES = ("rhythm", "pitch", "lift", "note", "consistency")
+SER_BRANCHES = ("rhythm", "pitch", "lift")
+ERROR_CLASSES = tuple(str(error) for error in ErrorClass)
+
+MOMENT = pa.timestamp("us")  # UTC without saying so: DuckDB needs a further package to fetch zoned ones
+
+
+def parameter_column(target: str, kind: pa.DataType) -> pa.Field:
+    """The field of a searched parameter in `trials`; `target` is its place in the configuration."""
+    return _column(PARAMETER_PREFIX + target, kind, "", f"The trial's value of `{target}`.")
+
+
+def extra_column(name: str) -> pa.Field:
+    """The field in `epochs` of a metric that a trainer reports beyond those of `EPOCHS`."""
+    return _number(name, "", "Reported by the trainer; not part of the documented schema.")
+
+
+def _column(name: str, kind: pa.DataType, unit: str, description: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"description": description, "unit": unit})
+
+
+def _text(name: str, description: str) -> pa.Field:
+    return _column(name, pa.string(), "", description)
+
+
+def _count(name: str, unit: str, description: str) -> pa.Field:
+    return _column(name, pa.int64(), unit, description)
+
+
+def _number(name: str, unit: str, description: str) -> pa.Field:
+    return _column(name, pa.float64(), unit, description)
+
+
+def _rate(name: str, description: str) -> pa.Field:
+    return _number(name, "fraction", description)
+
+
+def _moment(name: str, description: str) -> pa.Field:
+    return _column(name, MOMENT, "UTC", description)
+
+
+def _losses(phase: str, total: str) -> list[pa.Field]:
+    parts = [(f"{phase}_loss_{branch}", f"Its {branch} part, before weighting.") for branch in LOSS_BRANCHES]
+    return [_number(name, "", description) for name, description in [(f"{phase}_loss", total), *parts]]
+
+
+_STUDY = _text("study", "The study's name.")
+_TRIAL = _text("trial_id", "The engine's name of the trial; unique in its study.")
+
+TRIALS = pa.schema(
+    [
+        _STUDY,
+        _TRIAL,
+        _count("number", "", "Position of the trial in its study, from 0."),
+        _text("state", "completed, pruned, paused, failed, diverged; running as long as no end is recorded."),
+        _rate("ser", "Corpus-level symbol error rate after the last epoch reached."),
+        _rate(
+            "ser_low",
+            "Its 95 % interval's lower end (bootstrap over works); null without that epoch's samples.",
+        ),
+        _rate("ser_high", "That interval's upper end."),
+        _rate("log_ser", "Symbol error rate as the training log measured it, after the last epoch."),
+        _count("epochs", "epochs", "The last epoch reached; 0 before the first has ended."),
+        _number("seconds", "s", "Wall time of its epochs, validation included, summed."),
+        _number("gpu_seconds", "s", "GPU time of its epochs, summed; 0 on a CPU."),
+        _count("peak_memory_bytes", "bytes", "Largest peak memory of its epochs."),
+        _count("seed", "", "Seed of the training."),
+        _text("message", "Why it ended, in words; null as long as it runs."),
+        _text("checkpoint", "Folder of its latest checkpoint, relative to the study folder or absolute."),
+        _moment("started", "When it first started."),
+        _moment("ended", "When it ended; null as long as it runs."),
+    ]
+)
+"""Without the searched parameters: each adds one `parameter_column`, typed by its values."""
+
+EPOCHS = pa.schema(
+    [
+        _STUDY,
+        _TRIAL,
+        _count("epoch", "epochs", "From 1."),
+        *_losses("train", "Mean training loss of the epoch: the weighted sum that is minimised."),
+        *_losses("validation", "Mean teacher-forced validation loss; it misleads as a ranking."),
+        _rate("ser", "Corpus-level symbol error rate, decoded greedily."),
+        *(_rate(f"ser_{branch}", f"Symbol error rate of the {branch} branch alone.") for branch in SER_BRANCHES),
+        *(_rate(f"ser_class_{name}", f"Part of `ser` that is errors in {name}.") for name in ERROR_CLASSES),
+        _rate("log_ser", "Symbol error rate as the training log measured it."),
+        _number("learning_rate", "", "At the last step of the epoch."),
+        _count("samples_seen", "staves", "Training staves since the start of the trial."),
+        _number("samples_per_second", "staves/s", "Training staves a second, without validation."),
+        _number("seconds", "s", "Wall time of the epoch, validation included."),
+        _number("data_seconds", "s", "Part of it that was spent waiting for batches."),
+        _number("gpu_seconds", "s", "GPU time of the epoch; 0 on a CPU."),
+        _count("peak_memory_bytes", "bytes", "Peak memory of the GPU, or of the process on a CPU."),
+        _moment("time", "When the epoch was reported."),
+    ]
+)
+
+SAMPLES = pa.schema(
+    [
+        _STUDY,
+        _TRIAL,
+        _count("epoch", "epochs", "Epoch of the checkpoint."),
+        _text("staff_id", "The staff's name in the prepared corpus."),
+        _text("work", "The piece it comes from."),
+        _text("source", "The corpus it comes from."),
+        _count("distance", "symbols", "Edit distance between prediction and reference."),
+        _count("reference_length", "symbols", "Length of the reference; 0 for a strip without music."),
+        _text("prediction", "What the model read, in the semantic encoding."),
+        _text("reference", "What is printed, in the semantic encoding."),
+        *(
+            _count(f"distance_{name}", "symbols", f"Part of `distance` that is errors in {name}.")
+            for name in ERROR_CLASSES
+        ),
+    ]
+)
+
+
+def describe() -> str:
+    """The tables and their columns as text."""
+    tables = {
+        "trials": [*TRIALS, parameter_column("<target>", pa.null())],
+        "epochs": list(EPOCHS),
+        "samples": list(SAMPLES),
+    }
+    return "\n\n".join(f"{name}\n{_described(fields)}" for name, fields in tables.items())
+
+
+def _described(fields: list[pa.Field]) -> str:
+    kinds = {pa.null(): "any", MOMENT: "timestamp"}
+    rows = [
+        (
+            field.name,
+            kinds.get(field.type, str(field.type)),
+            field.metadata[b"unit"].decode(),
+            field.metadata[b"description"].decode(),
+        )
+        for field in fields
+    ]
+    widest = max(len(name) for name, *_ in rows)
+    return "\n".join(f"  {name:<{widest}}  {kind:<9}  {unit:<8}  {text}" for name, kind, unit, text in rows)
+
+
+if __name__ == "__main__":
+    print(describe())

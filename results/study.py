@@ -1,0 +1,116 @@
+"""A study's folder: what lies where in it, and `study.json`, which says what the study is.
+
+    study.json               this module
+    events.jsonl             results.journal: what happened, as it happened
+    reports/*.parquet        results.gather: the three tables
+    optuna.journal, tune/    the engine's own state
+
+Checkpoints lie where the events say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import StudyError
+from datasets.files import write_atomically
+from results.provenance import CodeVersion, Hardware, Provenance
+
+STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER = "study.json", "events.jsonl", "reports"
+DEFAULT_STUDIES = str(Path(__file__).resolve().parent / "studies")
+
+
+@dataclass(frozen=True)
+class CorpusRecord:
+    """The prepared corpus that a study trains on; `hash` is that of its content."""
+
+    name: str
+    path: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What `study.json` says.
+
+    Attributes:
+        name: also that of the folder.
+        created: ISO 8601 in UTC.
+        provenance: of the process that created the study.
+        config: the whole configuration before any parameter is sampled, as plain JSON values.
+        space: names of the spaces that are searched.
+        parameters: targets of the searched parameters, such as `model.decoder.dropout`.
+        corpus: what is trained on.
+        seed: of the sampler; each trial has its own beside it.
+        max_epochs: epochs of a trial that is not stopped early.
+    """
+
+    name: str
+    created: str
+    provenance: Provenance
+    config: dict[str, Any]
+    space: tuple[str, ...]
+    parameters: tuple[str, ...]
+    corpus: CorpusRecord
+    seed: int
+    max_epochs: int
+
+
+def write_study(folder: Path, record: StudyRecord) -> None:
+    """Write `study.json`, atomically; the folder is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / STUDY_FILE, f"{to_json(record)}\n".encode())
+
+
+def read_study(folder: Path) -> StudyRecord:
+    """Read `study.json`.
+
+    Raises:
+        StudyError: the folder holds no study, or its `study.json` is damaged.
+    """
+    path = folder / STUDY_FILE
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StudyError(f"{folder} is no study: it has no {STUDY_FILE}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+
+
+def to_json(record: StudyRecord) -> str:
+    """The record as strict JSON."""
+    return json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str) -> StudyRecord:
+    """The inverse of `to_json`.
+
+    Raises:
+        ValueError, KeyError, TypeError: no JSON, or not of a study.
+    """
+    tree = json.loads(text)
+    made = tree["provenance"]
+    hardware = Hardware(**{**made["hardware"], "gpus": tuple(made["hardware"]["gpus"])})
+    provenance = Provenance(**{**made, "code": CodeVersion(**made["code"]), "hardware": hardware})
+    sequences = {name: tuple(tree[name]) for name in ("space", "parameters")}
+    return StudyRecord(**{**tree, **sequences, "provenance": provenance, "corpus": CorpusRecord(**tree["corpus"])})
+
+
+def find_study(studies: Path, name: str) -> Path:
+    """The folder of a study.
+
+    Raises:
+        StudyError: there is none of this name; the message names those there are.
+    """
+    if name and (studies / name / STUDY_FILE).is_file():
+        return studies / name
+    names = sorted(file.parent.name for file in studies.glob(f"*/{STUDY_FILE}"))
+    there = f"there are {', '.join(names)}" if names else "there are none yet"
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise StudyError(f"study={name}: no such study in {studies}; {there}{hint}")

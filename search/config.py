@@ -1,0 +1,210 @@
+"""What a search is: one tree of frozen dataclasses, filled once from YAML choices and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets.command_line import check_choice, check_range
+from datasets.errors import ConfigError
+from datasets.prepare import CORPORA
+from datasets.staff import STAFF_SIZES, StaffSize
+from omr_model.config import TrainingConfig
+from results.study import DEFAULT_STUDIES
+
+KINDS = ("float", "int", "categorical")
+
+
+@dataclass(kw_only=True)  # not frozen: OmegaConf fills the values of a mapping field by field
+class ParameterConfig:
+    """One parameter of a space.
+
+    Attributes:
+        target: the leaf of the configuration that it moves, such as `model.decoder.dropout`.
+        kind: `float` or `int` between `low` and `high`, or one of the `choices` (`categorical`).
+        log: uniform in the logarithm.
+        step: the grid of a uniform range.
+        when: other parameters of the space by name, and the value (or list of values) that they must have for
+            this one to exist.
+    """
+
+    target: str
+    kind: str = "float"
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: list[Any] = field(default_factory=list)
+    when: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice(f"kind (of {self.target})", self.kind, KINDS)
+        if self.kind == "categorical":
+            if not self.choices:
+                raise ConfigError(f"{self.target}: a categorical parameter needs `choices`")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise ConfigError(f"{self.target}: `low` must be below `high`, but got {self.low} and {self.high}")
+        elif self.log and self.low <= 0:
+            raise ConfigError(f"{self.target}: a logarithmic range must begin above 0, but got {self.low}")
+
+
+@dataclass(kw_only=True)  # not frozen: OmegaConf fills the values of a mapping field by field
+class PointConfig:
+    """A setting to be tried first: values by parameter name, and where it comes from."""
+
+    origin: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceConfig:
+    """Parameters and first points by name; several spaces merge into one."""
+
+    parameters: dict[str, ParameterConfig] = field(default_factory=dict)
+    points: dict[str, PointConfig] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The corpus: a source's name, at most about `limit` staves, staves of the model's size if `auto`."""
+
+    name: str = "engraved"
+    staff: str = "auto"
+    limit: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("data.staff", self.staff, ("auto", *STAFF_SIZES))
+        check_range("data.limit", self.limit or 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """When a search is over: after so many trials, or so many hours, whichever comes first."""
+
+    trials: int = 10
+    hours: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range("budget.trials", self.trials, 1)
+        check_range("budget.hours", 1 if self.hours is None else self.hours, 1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """Who suggests settings; `startup_trials` are random before a model of the space is trusted."""
+
+    name: str = "tpe"
+    startup_trials: int = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """Who stops trials early.
+
+    Attributes:
+        name: `asha` or `none`.
+        grace_epochs: no trial is stopped before.
+        reduction_factor: at each rung the best one in so many goes on (Li et al., arXiv 1810.05934).
+    """
+
+    name: str = "asha"
+    grace_epochs: int = 1
+    reduction_factor: int = 3
+
+    def __post_init__(self) -> None:
+        check_range("scheduler.grace_epochs", self.grace_epochs, 1)
+        check_range("scheduler.reduction_factor", self.reduction_factor, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where trials run: this machine, with all its cores and GPUs unless told otherwise.
+
+    Attributes:
+        cpus, gpus: how many Ray may use; None is all there are.
+        dashboard: start Ray's dashboard.
+        dashboard_port: its port; another is taken where this one is in use.
+    """
+
+    name: str = "local"
+    cpus: int | None = None
+    gpus: int | None = None
+    dashboard: bool = True
+    dashboard_port: int = 8265
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """What one trial gets.
+
+    Attributes:
+        gpus: None is one where there is one, else none.
+        cpus: None is an equal share of the cores for each GPU, or one core where there is no GPU.
+        retries: how often a trial that crashed (not: diverged) is taken up again from its checkpoint.
+    """
+
+    gpus: float | None = None
+    cpus: int | None = None
+    retries: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("trial.gpus", self.gpus or 0, 0)
+        check_range("trial.cpus", 1 if self.cpus is None else self.cpus, 1)
+        check_range("trial.retries", self.retries, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathsConfig:
+    """Folders for prepared corpora and for studies."""
+
+    corpora: str = str(CORPORA)
+    studies: str = DEFAULT_STUDIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(TrainingConfig):
+    """A whole search.
+
+    Attributes:
+        study: its name; empty is the space's name and the first free number.
+        seed: of the sampler and of every trial's training.
+        model, loss, train: what a trial trains, where the space says nothing else.
+    """
+
+    study: str = ""
+    seed: int = 0
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    trial: TrialConfig = field(default_factory=TrialConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+    def training(self) -> TrainingConfig:
+        """The training that trials vary."""
+        return TrainingConfig(model=self.model, loss=self.loss, train=self.train)
+
+    def staff(self) -> StaffSize:
+        """The size of staves: as asked, or that of the model's picture.
+
+        Raises:
+            ConfigError: `auto`, and no size fits the model.
+        """
+        if self.data.staff != "auto":
+            return STAFF_SIZES[self.data.staff]
+        for size in STAFF_SIZES.values():
+            if (size.height, size.width) == (self.model.height, self.model.width):
+                return size
+        sizes = ", ".join(f"{size.height} x {size.width}" for size in STAFF_SIZES.values())
+        raise ConfigError(
+            f"model.height={self.model.height} model.width={self.model.width}: no staves of that size; "
+            f"there are {sizes}"
+        )
+
+    def folder(self) -> Path:
+        """The study's folder; only once it has a name."""
+        return Path(self.paths.studies) / self.study

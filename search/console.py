@@ -1,0 +1,164 @@
+"""What a person sees while a search runs: a calm table in a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from rich.console import Console as Screen
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+ROWS = 24  # a terminal's height: of a longer study the running trials and the best are shown
+STATE_STYLE = {"running": "cyan", "completed": "green", "failed": "red", "diverged": "yellow"}
+
+
+@dataclass
+class TrialRow:
+    """What is known of a trial."""
+
+    number: int
+    settings: Mapping[str, Any]
+    state: str = "running"
+    epoch: int = 0
+    ser: float | None = None
+    samples_per_second: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def seconds_left(self, epochs: int) -> float | None:
+        """If it is not stopped early: the epochs to come at the pace of those that were."""
+        if self.state != "running" or self.epoch == 0:
+            return None
+        return (time.monotonic() - self.started) / self.epoch * (epochs - self.epoch)
+
+
+class Console:
+    """Shows a search's trials.
+
+    Args:
+        trials: how many the search will have.
+        epochs: of a trial that is trained to the end.
+        rungs: epochs after which the scheduler compares.
+        stream: where to; a table if it is a terminal.
+    """
+
+    def __init__(self, trials: int, epochs: int, rungs: list[int], stream: TextIO | None = None) -> None:
+        self.trials = trials
+        self.epochs = epochs
+        self.rungs = rungs
+        self.rows: dict[int, TrialRow] = {}
+        self.began = time.monotonic()
+        self.screen = Screen(file=stream or sys.stdout, highlight=False, soft_wrap=True)
+        self.live = (
+            Live(console=self.screen, get_renderable=self.table, refresh_per_second=1, transient=False)
+            if self.screen.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Console:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The lowest SER among the trials that got furthest: early values do not compare with late ones."""
+        scored = [row for row in self.rows.values() if row.ser is not None]
+        furthest = max((row.epoch for row in scored), default=0)
+        return min((row for row in scored if row.epoch == furthest), key=lambda row: row.ser or 0, default=None)
+
+    def started(self, number: int, settings: Mapping[str, Any]) -> None:
+        """A trial begins."""
+        self.rows[number] = TrialRow(number, settings)
+        self._line(f"trial {number:>3}  starts    {_settings_text(settings)}")
+
+    def epoch(self, number: int, epoch: int, ser: float, samples_per_second: float) -> None:
+        """A trial has finished an epoch."""
+        row = self.rows[number]
+        row.epoch, row.ser, row.samples_per_second = epoch, ser, samples_per_second
+        left = row.seconds_left(self.epochs)
+        self._line(
+            f"trial {number:>3}  epoch {epoch:>2}/{self.epochs}  SER {ser:.3f}  {samples_per_second:>4.0f} staves/s"
+            + (f"  {_clock(left)} left" if left else "")
+        )
+
+    def ended(self, number: int, state: str, message: str) -> None:
+        """A trial has ended."""
+        self.rows[number].state = state
+        best = self.best
+        self._line(
+            f"trial {number:>3}  {state}: {message}"
+            + (f"; best so far {best.ser:.3f}, trial {best.number}" if best is not None else "")
+        )
+
+    def table(self) -> Table:
+        """The trials as they stand, the best first among those that have ended."""
+        names = _short_names([target for row in self.rows.values() for target in row.settings])
+        table = Table(title=self._title(), title_justify="left", title_style="", box=None, padding=(0, 1))
+        for heading in ("trial", "state", "rung", "epoch", "SER", "staves/s", "left", *names.values()):
+            table.add_column(heading, justify="left" if heading == "state" else "right", vertical="bottom")
+        best = self.best
+        for row in self._shown():
+            left = row.seconds_left(self.epochs)
+            cells: list[str | Text] = [
+                str(row.number),
+                Text(row.state, style=STATE_STYLE.get(row.state, "dim")),
+                str(max((rung for rung in self.rungs if rung <= row.epoch), default="")),
+                f"{row.epoch}/{self.epochs}",
+                "" if row.ser is None else f"{row.ser:.3f}",
+                f"{row.samples_per_second:.0f}" if row.samples_per_second and row.state == "running" else "",
+                _clock(left) if left else "",
+                *(_value_text(row.settings.get(target, "")) for target in names),
+            ]
+            table.add_row(*cells, style="bold" if row is best else None)
+        return table
+
+    def _shown(self) -> list[TrialRow]:
+        running = [row for row in self.rows.values() if row.state == "running"]
+        ended = [row for row in self.rows.values() if row.state != "running"]
+        ended.sort(key=lambda row: (-row.epoch, row.ser if row.ser is not None else float("inf")))
+        return running + ended[: ROWS - len(running)]
+
+    def _title(self) -> str:
+        ended = sum(row.state != "running" for row in self.rows.values())
+        parts = [f"{_clock(time.monotonic() - self.began)}", f"{ended} of {self.trials} trials ended"]
+        if self.best is not None:
+            parts.append(f"best SER {self.best.ser:.3f} (trial {self.best.number})")
+        return "   ".join(parts)
+
+    def _line(self, text: str) -> None:
+        if self.live is None:
+            self.screen.print(f"{_clock(time.monotonic() - self.began)}  {text}", markup=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _short_names(targets: list[str]) -> dict[str, str]:
+    """Column headings: the targets without what they all begin with, a part a line."""
+    distinct = list(dict.fromkeys(targets))
+    common = min((target.count(".") for target in distinct), default=0)
+    skip = 0
+    while skip < common and len({target.split(".")[skip] for target in distinct}) == 1:
+        skip += 1
+    return {target: "\n".join(target.split(".")[skip:]).replace("_", "\n") for target in distinct}
+
+
+def _value_text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    names = _short_names(list(settings))
+    return "  ".join(f"{name.replace(chr(10), '.')} {_value_text(settings[one])}" for one, name in names.items())

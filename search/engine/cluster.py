@@ -1,0 +1,101 @@
+"""Start Ray on this machine, quietly, with its dashboard and its token."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import ConfigError
+from search.config import ClusterConfig
+
+# Each is read when Ray is imported or started, so they are set before. Values of the user's own are kept.
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables; ours is search.console
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard a trial; ours is the journal
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # search.engine.tuning has its own, for SIGTERM too
+    "RAY_memory_monitor_refresh_ms": "0",  # a trial that it kills aborts the whole search
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, without its warning
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",  # in Ray's own processes
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running Ray.
+
+    Attributes:
+        cpus, gpus: what trials may use in all.
+        dashboard: the page's address, or None where it was not wanted.
+        token: what the page asks for once; None if Ray runs without authentication.
+    """
+
+    cpus: int
+    gpus: int
+    dashboard: str | None
+    token: str | None
+
+
+@contextmanager
+def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
+    """Ray on this machine for as long as the block lasts.
+
+    Raises:
+        ConfigError: more GPUs are asked for than the machine has, or the dashboard cannot be started.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray  # after the environment: Ray reads it when it is imported
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        context = ray.init(
+            num_cpus=config.cpus,
+            num_gpus=config.gpus,
+            include_dashboard=config.dashboard,
+            dashboard_port=config.dashboard_port,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except (RuntimeError, ValueError, ConnectionError) as error:
+        raise ConfigError(f"Ray did not start: {str(error).splitlines()[0]}") from None
+    try:
+        _tighten_token()
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield Cluster(
+            cpus=int(total.get("CPU", 0)),
+            gpus=int(total.get("GPU", 0)),
+            dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+            token=_token(),
+        )
+    finally:
+        ray.shutdown()
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+
+
+def _tighten_token() -> None:
+    """Ray writes the token readable by everybody."""
+    path = _token_file()
+    if path.exists():
+        path.chmod(0o600)
+
+
+def _token() -> str | None:
+    """What `ray get-auth-token` prints, without the seconds that it takes."""
+    named = os.environ.get("RAY_AUTH_TOKEN")
+    if named:
+        return named
+    path = _token_file()
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None

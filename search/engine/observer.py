@@ -1,0 +1,108 @@
+"""What Tune does, into the study's journal and onto the terminal, as it happens."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from omr_model.checkpoint import RESUME
+from results.gather import write_reports
+from results.journal import EndState, EpochReported, Journal, TrialEnded, TrialStarted
+from search.console import Console
+from search.engine.searcher import DIVERGED, METRIC, METRICS, STEP
+
+SECONDS_BETWEEN_REPORTS = 20.0
+
+
+class Observer(tune.Callback):
+    """Tune's callback: it records, and decides nothing.
+
+    Args:
+        study: the study's folder.
+        console: what the person sees.
+        seed: every trial's.
+        max_epochs: epochs of a trial that is trained to the end.
+    """
+
+    def __init__(self, study: Path, console: Console, seed: int, max_epochs: int) -> None:
+        self.study = study
+        self.console = console
+        self.seed = seed
+        self.max_epochs = max_epochs
+        self.journal = Journal(study / "events.jsonl")
+        self.stopping = False  # set when the search is over: trials that end from then on were not pruned
+        self.running: dict[str, int] = {}
+        self._reported = time.monotonic()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if trial.trial_id in self.running:  # goes on after a crash
+            return
+        number, settings = trial.config["number"], trial.config["settings"]
+        self.running[trial.trial_id] = number
+        self.journal.append(TrialStarted(trial.trial_id, number, self.seed, settings, time.time()))
+        self.console.started(number, settings)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        number = trial.config["number"]
+        if result.get(DIVERGED):
+            return
+        metrics = result[METRICS]
+        self.journal.append(EpochReported(trial.trial_id, metrics, self._checkpoint(trial, result), time.time()))
+        self.console.epoch(number, int(result[STEP]), result[METRIC], metrics["samples_per_second"])
+        self._write_reports_now_and_then()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        result = trial.last_result
+        if result.get(DIVERGED):
+            self._end(trial, "diverged", str(result[DIVERGED]))
+        elif result.get(STEP, 0) >= self.max_epochs:
+            self._end(trial, "completed", "trained to the end")
+        elif self.stopping:
+            self._end(trial, "paused", "the search ended before the trial did")
+        else:
+            self._end(trial, "pruned", f"stopped after epoch {result.get(STEP, 0)} of {self.max_epochs}")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(trial, "failed", _reason(trial))
+
+    def finish(self) -> None:
+        """The search is over: what still runs is paused, and the reports are written for the last time."""
+        for trial_id, number in list(self.running.items()):
+            self._record_end(trial_id, number, "paused", "the search ended before the trial did")
+        write_reports(self.study)
+
+    def _end(self, trial: Trial, state: EndState, message: str) -> None:
+        if trial.trial_id in self.running:
+            self._record_end(trial.trial_id, trial.config["number"], state, message)
+        if state != "paused" and trial.checkpoint is not None:
+            # Two thirds of a checkpoint are the optimiser's, and nobody goes on from here.
+            (Path(trial.checkpoint.path) / RESUME).unlink(missing_ok=True)
+        self._write_reports_now_and_then()
+
+    def _record_end(self, trial_id: str, number: int, state: EndState, message: str) -> None:
+        del self.running[trial_id]
+        self.journal.append(TrialEnded(trial_id, state, message, time.time()))
+        self.console.ended(number, state, message)
+
+    def _checkpoint(self, trial: Trial, result: dict[str, Any]) -> str | None:
+        """The folder that Tune has just stored, relative to the study."""
+        name = result.get("checkpoint_dir_name")
+        return str((Path(str(trial.path)) / name).relative_to(self.study)) if name else None
+
+    def _write_reports_now_and_then(self) -> None:
+        if time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
+            write_reports(self.study)
+            self._reported = time.monotonic()
+
+
+def _reason(trial: Trial) -> str:
+    """The last line of the error that ended a trial."""
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
+    return lines[-1] if lines else "its process died without a word"

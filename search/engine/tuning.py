@@ -1,0 +1,172 @@
+"""One Tuner, built and run to its end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from datasets.command_line import check_choice
+from datasets.errors import ConfigError
+from search.config import SchedulerConfig, SearchConfig
+from search.console import Console
+from search.engine.cluster import Cluster
+from search.engine.observer import Observer
+from search.engine.searcher import METRIC, STEP, OptunaSearcher
+from search.engine.trial import TrialJob, train_trial
+from search.samplers import build_sampler
+from search.space import SearchSpace
+
+OPTUNA_JOURNAL = "optuna.journal"
+SCHEDULERS = ("asha", "none")
+
+
+class Deadline(tune.Stopper):
+    """Ends the whole search after some hours, and tells the observer that it did."""
+
+    def __init__(self, hours: float | None, observer: Observer) -> None:
+        self.end = None if hours is None else time.monotonic() + hours * 3600
+        self.observer = observer
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.end is not None and time.monotonic() > self.end:
+            self.observer.stopping = True
+        return self.observer.stopping
+
+
+def run_trials(config: SearchConfig, space: SearchSpace, cluster: Cluster, corpus: Path, console: Console) -> bool:
+    """Run a new study's trials; True if all of them were run, False if the search was interrupted.
+
+    Everything is in the study's folder afterwards: events, Optuna's storage, checkpoints, reports.
+
+    Raises:
+        ConfigError: a trial asks for more than the cluster has; it would wait for ever.
+    """
+    folder = config.folder().resolve()
+    cpus, gpus = trial_resources(config, cluster)
+    observer = Observer(folder, console, config.train.seed, config.train.epochs)
+    job = TrialJob(base=config.training(), corpus=corpus.resolve(), threads=cpus if gpus == 0 else None)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(train_trial, job=job), {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            num_samples=config.budget.trials,
+            search_alg=OptunaSearcher(_optuna_study(config, space, folder), space, config.train.epochs),
+            scheduler=build_scheduler(config.scheduler, config.train.epochs),
+            max_concurrent_trials=concurrent_trials(cluster, cpus, gpus),
+            reuse_actors=True,  # a new process would import torch anew, which takes longer than a short epoch
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[observer],
+            stop=Deadline(config.budget.hours, observer),
+            failure_config=tune.FailureConfig(max_failures=config.trial.retries),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # trials that fail are told by the console
+    with _graceful_stop(observer):
+        tuner.fit()
+    observer.finish()
+    return not observer.stopping
+
+
+def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]:
+    """Cores and GPUs of one trial.
+
+    Raises:
+        ConfigError: the cluster has not that much.
+    """
+    gpus = config.trial.gpus if config.trial.gpus is not None else float(min(1, cluster.gpus))
+    share = int(cluster.cpus * gpus / cluster.gpus) if gpus and cluster.gpus else 1
+    cpus = config.trial.cpus or max(1, share)
+    if gpus > cluster.gpus:
+        raise ConfigError(f"trial.gpus={gpus:g}: there are {cluster.gpus} GPUs")
+    if cpus > cluster.cpus:
+        raise ConfigError(f"trial.cpus={cpus}: there are {cluster.cpus} cores")
+    return cpus, gpus
+
+
+def concurrent_trials(cluster: Cluster, cpus: int, gpus: float) -> int:
+    """How many trials fit side by side."""
+    by_cpu = cluster.cpus // cpus
+    return min(by_cpu, int(cluster.gpus / gpus)) if gpus else by_cpu
+
+
+def build_scheduler(config: SchedulerConfig, epochs: int) -> TrialScheduler:
+    """The scheduler that a configuration names.
+
+    Raises:
+        ConfigError: no such scheduler.
+    """
+    check_choice("scheduler", config.name, SCHEDULERS)
+    if config.name == "none":
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
+    return AsyncHyperBandScheduler(
+        time_attr=STEP,
+        metric=METRIC,
+        mode="min",
+        max_t=epochs,
+        grace_period=min(config.grace_epochs, epochs),
+        reduction_factor=config.reduction_factor,
+    )
+
+
+def rungs(config: SchedulerConfig, epochs: int) -> list[int]:
+    """The epochs after which trials are compared and stopped."""
+    if config.name == "none":
+        return []
+    found, rung = [], config.grace_epochs
+    while rung < epochs:
+        found.append(rung)
+        rung *= config.reduction_factor
+    return found
+
+
+def _optuna_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=config.study,
+        storage=JournalStorage(JournalFileBackend(str(folder / OPTUNA_JOURNAL))),
+        sampler=build_sampler(config.sampler, config.seed),
+        direction="minimize",
+    )
+    space.queue_points(study)
+    return study
+
+
+def _trial_name(trial: Any) -> str:
+    return f"trial-{trial.config['number']:04d}-{trial.trial_id}"
+
+
+@contextmanager
+def _graceful_stop(observer: Observer) -> Iterator[None]:
+    """On SIGTERM, or the first Ctrl-C, trials are stopped after their epoch and recorded as paused."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        observer.stopping = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

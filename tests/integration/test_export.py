@@ -1,0 +1,190 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pyarrow.parquet as pq
+import pytest
+
+from datasets.errors import StudyError
+from results.export import Export, ExportConfig, export
+from tests.studies import FakeTrial, checkpoint_of, make_study
+
+BEST = FakeTrial(2, (0.9, 0.4, 0.2), params={"model.decoder.dropout": 0.25, "loss.kind": "a|b"})
+LUCKY = FakeTrial(1, (0.1,), "pruned")
+FILES = [
+    "checkpoint.json",
+    "config.json",
+    "curve.png",
+    "metrics.json",
+    "model.safetensors",
+    "report.md",
+    "samples.parquet",
+]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A folder for studies."""
+    return tmp_path / "studies"
+
+
+@pytest.fixture
+def studies(empty: Path) -> Path:
+    """With one study in it."""
+    make_study(empty, [FakeTrial(0, (0.9, 0.6, 0.5)), LUCKY, BEST, FakeTrial(3, (), "failed")])
+    return empty
+
+
+def run(studies: Path, **fields: object) -> Export:
+    config = {"study": "demo", "studies": str(studies), "to": str(studies.parent / "best")} | fields
+    return export(ExportConfig(**config))  # type: ignore[arg-type]
+
+
+def test_the_best_trial_is_a_folder_of_its_own(studies: Path) -> None:
+    exported = run(studies)
+    assert exported.trial.number == BEST.number
+    assert sorted(path.name for path in exported.folder.iterdir()) == FILES
+    source = studies / "demo" / checkpoint_of(BEST)
+    for name in ("model.safetensors", "checkpoint.json"):
+        assert (exported.folder / name).read_bytes() == (source / name).read_bytes()
+    assert json.loads((exported.folder / "config.json").read_text()) == {"model": {"decoder": {"dropout": 0.1}}}
+
+
+def test_metrics_and_samples_are_those_of_the_trial(studies: Path) -> None:
+    folder = run(studies).folder
+    found = json.loads((folder / "metrics.json").read_text())
+    assert found["trial"]["params.model.decoder.dropout"] == 0.25
+    assert found["trial"]["started"].startswith("2023-11-14T")
+    assert (found["epoch"]["epoch"], found["epoch"]["ser"]) == (3, 0.2)
+    samples = pq.read_table(folder / "samples.parquet")
+    assert set(samples["trial_id"].to_pylist()) == {BEST.trial_id}
+
+
+def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
+    exported = run(studies)
+    report = (exported.folder / "report.md").read_text()
+    for text in (
+        "# Trial 2 of study demo",
+        "Trial 2 is the best of the 2 trials that completed 3 epochs. Its symbol error rate is 20.0 % (95 %",
+        "That of trial 0, 50.0 %",
+        "| `model.decoder.dropout` | 0.25 |",
+        "| `loss.kind` | a\\|b |",
+        "| rhythm branch | 12.0 % |  |",
+        "| errors in accidentals |",
+        "| 1 | 2 | completed | 3 | 20.0 % |",
+        "| - | 1 | pruned | 1 | 10.0 % |",
+        "| - | 3 | failed | 0 | - |  |",
+        "reference   clef-G2",
+        "run 77, commit 9e2c1412, uncommitted changes",
+        "`0123456789abcdef`",
+        "2 x A GPU; A CPU, 2 cores; 8 GiB",
+        f"python -m omr_model.predict checkpoint={exported.folder} image=",
+    ):
+        assert text in report
+    assert exported.verdict in report
+
+
+def test_the_curve_is_a_picture(studies: Path) -> None:
+    height, width, _ = matplotlib.image.imread(run(studies).folder / "curve.png").shape
+    assert (height, width) == (640, 1600)
+
+
+def test_a_clear_difference_is_called_real(empty: Path) -> None:
+    make_study(empty, [FakeTrial(0, (0.9,)), FakeTrial(1, (0.05,))])
+    assert "the difference is real, in favour of trial 1" in run(empty).verdict
+    other = run(empty, trial="0", to=str(empty.parent / "other")).verdict
+    assert "Trial 0 is number 2 of the 2" in other
+    assert "the difference is real, in favour of trial 1" in other
+
+
+def test_two_trials_alike_are_not_told_apart(empty: Path) -> None:
+    make_study(empty, [FakeTrial(0, (0.31,)), FakeTrial(1, (0.3,))])
+    assert "do not tell the two apart" in run(empty).verdict
+
+
+def test_without_the_rivals_samples_there_is_no_test(studies: Path) -> None:
+    shutil.rmtree(studies / "demo" / checkpoint_of(FakeTrial(0, ())))
+    assert "cannot be tested against trial 0" in run(studies).verdict
+
+
+@pytest.mark.parametrize("name", ["1", LUCKY.trial_id])
+def test_a_trial_may_be_chosen_by_number_or_id(studies: Path, name: str) -> None:
+    exported = run(studies, trial=name)
+    assert exported.trial.number == LUCKY.number
+    assert "has no rank (pruned, epochs: 1)" in exported.verdict
+
+
+def test_the_only_trial_has_nobody_to_be_compared_with(empty: Path) -> None:
+    make_study(empty, [FakeTrial(0, (0.5,))])
+    assert run(empty).verdict.startswith("Trial 0 is the only trial that completed 1 epoch. Its")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"study": "dem"}, r"no such study in .*; there are demo \(did you mean demo\?\)"),
+        ({"trial": "7"}, r"trial=7: no such trial; there are 0 \(fake_00000\), 1 \(fake_00001\)"),
+        ({"trial": "3"}, r"trial 3 \(failed\) has no checkpoint"),
+    ],
+)
+def test_what_is_not_there_is_said(studies: Path, fields: dict[str, str], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        run(studies, **fields)
+    assert not (studies.parent / "best").exists()
+
+
+def test_nothing_finished_is_said(empty: Path) -> None:
+    make_study(empty, [FakeTrial(0, (0.5,), None)])
+    with pytest.raises(StudyError, match=r"no trial is completed yet.*1 running"):
+        run(empty)
+
+
+def test_a_checkpoint_that_is_gone_or_damaged_is_said(studies: Path) -> None:
+    checkpoint = studies / "demo" / checkpoint_of(BEST)
+    (checkpoint / "checkpoint.json").write_text("{}")
+    with pytest.raises(StudyError, match=r"checkpoint\.json is missing or damaged"):
+        run(studies)
+    shutil.rmtree(checkpoint)
+    with pytest.raises(StudyError, match="checkpoint of trial 2 is gone"):
+        run(studies)
+
+
+def test_an_export_is_replaced_only_on_request(studies: Path) -> None:
+    first = run(studies)
+    with pytest.raises(StudyError, match="overwrite=true"):
+        run(studies, trial="0")
+    run(studies, trial="0", overwrite=True)
+    assert "# Trial 0" in (first.folder / "report.md").read_text()
+    assert sorted(path.name for path in first.folder.parent.iterdir()) == ["best", "studies"]
+
+
+def test_a_folder_of_another_kind_is_never_replaced(studies: Path) -> None:
+    with pytest.raises(StudyError, match="holds no export"):
+        run(studies, to=str(studies), overwrite=True)
+    assert (studies / "demo" / "study.json").exists()
+
+
+def test_a_failed_export_leaves_what_was_there(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    run(studies)
+    monkeypatch.setattr("results.export.training_curve", fail)
+    with pytest.raises(OSError, match="full"):
+        run(studies, trial="0", overwrite=True)
+    assert "# Trial 2" in (studies.parent / "best" / "report.md").read_text()
+    assert sorted(path.name for path in studies.parent.iterdir()) == ["best", "studies"]
+
+
+def test_the_command_prints_the_verdict_and_does_not_wait_for_torch(studies: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "results.export", "study=demo", f"studies={studies}"]
+    done = subprocess.run([*command, f"to={studies.parent / 'best'}"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Trial 2 is the best of the 2 trials")
+    assert done.stdout.endswith("report.md\n")
+    assert " torch\n" not in done.stderr
+    again = subprocess.run([*command, f"to={studies.parent / 'best'}"], capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert again.stderr.splitlines()[-1].startswith("error: to=")

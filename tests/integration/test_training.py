@@ -1,0 +1,204 @@
+"""The trainer on real staves: it learns, repeats itself, resumes to the same numbers, and stops when it diverges."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets.errors import CheckpointError, CorpusError, DivergedError, VocabularyError
+from datasets.shards import PreparedCorpus
+from omr_model import checkpoint
+from omr_model.config import TrainingConfig
+from omr_model.data import EpochOrder, StaffDataset, validation_choice
+from omr_model.trainer import EpochRecord, Trainer
+from tests.models import SMALL, training
+
+TIMES = ("seconds", "data_seconds", "gpu_seconds", "samples_per_second", "peak_memory_bytes")
+
+
+def numbers(records: list[EpochRecord]) -> list[dict[str, float]]:
+    """What must repeat: everything but times and memory."""
+    return [{name: value for name, value in record.metrics().items() if name not in TIMES} for record in records]
+
+
+def test_training_lowers_the_loss(corpus: PreparedCorpus) -> None:
+    records = Trainer(training(epochs=6, staves_per_epoch=48, learning_rate=3e-3), corpus).fit()
+    assert records[-1].losses["total"] < 0.7 * records[0].losses["total"]
+    assert [record.epoch for record in records] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(corpus: PreparedCorpus) -> None:
+    dropping = dataclasses.replace(SMALL, decoder=dataclasses.replace(SMALL.decoder, dropout=0.3))
+    first, again, other = (Trainer(training(dropping, seed=seed), corpus).fit() for seed in (1, 1, 2))
+    assert numbers(first) == numbers(again)
+    assert numbers(first) != numbers(other)
+
+
+def test_a_resumed_training_goes_on_to_the_same_numbers(corpus: PreparedCorpus, tmp_path: Path) -> None:
+    dropping = dataclasses.replace(SMALL, encoder=dataclasses.replace(SMALL.encoder, dropout=0.3))
+    config = training(dropping, epochs=3)
+    whole = Trainer(config, corpus)
+
+    def keep_the_first(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            checkpoint.save(whole, record, tmp_path / "first")
+
+    uninterrupted = whole.fit(keep_the_first)
+    resumed = Trainer(config, corpus)
+    checkpoint.restore(resumed, tmp_path / "first")
+    assert numbers(resumed.fit()) == numbers(uninterrupted[1:])
+
+
+def test_a_checkpoint_gives_the_same_model_back(corpus: PreparedCorpus, tmp_path: Path) -> None:
+    trainer = Trainer(training(epochs=1), corpus)
+    trainer.fit(lambda record: checkpoint.save(trainer, record, tmp_path / "one"))
+    model = checkpoint.load_model(tmp_path / "one", torch.device("cpu"))
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+    assert checkpoint.describe(tmp_path / "one").config == trainer.config
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one"]
+
+
+@pytest.mark.parametrize("part", ["loss", "weights"])
+def test_a_nan_stops_the_training_as_diverged(corpus: PreparedCorpus, part: str) -> None:
+    trainer = Trainer(training(), corpus)
+    if part == "weights":
+        next(trainer.model.parameters()).data.fill_(float("nan"))
+    else:
+        trainer.loss.rhythm_weights = torch.full_like(trainer.loss.rhythm_weights, float("nan"))
+    with pytest.raises(DivergedError, match="no longer finite within 2 steps of epoch 1"):
+        trainer.fit()
+    assert trainer.epoch == 0
+
+
+def test_a_loss_that_grows_stops_the_training_as_diverged(corpus: PreparedCorpus) -> None:
+    trainer = Trainer(training(learning_rate=1.0, warmup=0.0, epochs=4, staves_per_epoch=32), corpus)
+    with pytest.raises(DivergedError, match="a smaller train.learning_rate than 1 may help"):
+        trainer.fit()
+
+
+def test_the_rate_rises_then_falls_to_zero(corpus: PreparedCorpus) -> None:
+    trainer = Trainer(training(epochs=10, warmup=0.2, learning_rate=1e-3), corpus)
+    rates = [trainer._learning_rate(step) for step in range(20)]
+    assert rates[:4] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
+    assert rates[4] == pytest.approx(1e-3)
+    assert rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
+    assert rates[-1] < 2e-5
+
+
+def test_weight_decay_leaves_norms_biases_and_embeddings_alone(corpus: PreparedCorpus) -> None:
+    trainer = Trainer(training(weight_decay=0.5), corpus)
+    decayed, free = trainer.optimizer.param_groups
+    names = {id(weight): name for name, weight in trainer.model.named_parameters()}
+    free_names = {names[id(weight)] for weight in free["params"]}
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.5, 0.0)
+    assert {"decoder.rhythm_embedding.weight", "decoder.heads.note.bias"} <= free_names
+    assert "encoder.transformer.pos_embed" in free_names
+    assert all(weight.ndim >= 2 for weight in decayed["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_every_staff_is_drawn_before_one_is_drawn_again() -> None:
+    order = EpochOrder(staves=10, per_epoch=6, batch_size=2, seed=3)
+    drawn: list[int] = []
+    for epoch in range(5):
+        order.epoch = epoch
+        drawn += [index for batch in order for index in batch]
+    assert len(drawn) == 30
+    for start in (0, 10, 20):
+        assert sorted(drawn[start : start + 10]) == list(range(10))
+    assert drawn[:10] != drawn[10:20]
+
+
+def test_an_epoch_may_be_longer_than_the_split() -> None:
+    order = EpochOrder(staves=5, per_epoch=12, batch_size=4, seed=0)
+    order.epoch = 1
+    assert [len(batch) for batch in order] == [4, 4, 4]
+
+
+def test_every_trial_is_scored_on_the_same_staves() -> None:
+    assert validation_choice(100, 10) == validation_choice(100, 10)
+    assert len(set(validation_choice(100, 10))) == 10
+    assert validation_choice(5, 10) == validation_choice(5, None) == [0, 1, 2, 3, 4]
+
+
+def test_staves_of_another_size_are_refused(corpus: PreparedCorpus) -> None:
+    with pytest.raises(CorpusError, match="64 x 256 pixels, but the model reads 32 x 256"):
+        Trainer(training(dataclasses.replace(SMALL, height=32)), corpus)
+
+
+def test_sequences_that_are_too_long_are_refused_before_training(corpus: PreparedCorpus) -> None:
+    with pytest.raises(CorpusError, match="the model writes at most 4"):
+        Trainer(training(dataclasses.replace(SMALL, max_length=6)), corpus)
+
+
+def test_symbols_outside_the_vocabulary_are_refused_before_training(
+    corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets.shards import Staves
+
+    monkeypatch.setattr(Staves, "semantic", lambda self, index: "clef-G2 multirest-4711")  # noqa: ARG005
+    with pytest.raises(VocabularyError, match="multirest-4711"):
+        Trainer(training(), corpus)
+
+
+class TestDamage:
+    """What `checkpoint` says of folders that are none."""
+
+    @pytest.fixture
+    def folder(self, corpus: PreparedCorpus, tmp_path: Path) -> Path:
+        trainer = Trainer(training(epochs=1), corpus)
+        trainer.fit(lambda record: checkpoint.save(trainer, record, tmp_path / "c"))
+        return tmp_path / "c"
+
+    def test_no_checkpoint(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no checkpoint\.json"):
+            checkpoint.describe(tmp_path / "nothing")
+
+    def test_torn_description(self, folder: Path) -> None:
+        (folder / "checkpoint.json").write_text('{"format": 1, "conf')
+        with pytest.raises(CheckpointError, match="is damaged"):
+            checkpoint.describe(folder)
+
+    def test_torn_weights(self, folder: Path) -> None:
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+            checkpoint.load_model(folder, torch.device("cpu"))
+
+    def test_torn_resume_state(self, folder: Path, corpus: PreparedCorpus) -> None:
+        (folder / "resume.pt").write_bytes(b"torn")
+        with pytest.raises(CheckpointError, match=r"resume\.pt cannot be read"):
+            checkpoint.restore(Trainer(training(epochs=1), corpus), folder)
+
+    def test_weights_of_another_model(self, folder: Path) -> None:
+        text = json.loads((folder / "checkpoint.json").read_text())
+        text["config"]["model"]["embedding"] = 64
+        (folder / "checkpoint.json").write_text(json.dumps(text))
+        with pytest.raises(CheckpointError, match="does not fit the model"):
+            checkpoint.load_model(folder, torch.device("cpu"))
+
+    def test_another_vocabulary(self, folder: Path) -> None:
+        text = json.loads((folder / "checkpoint.json").read_text())
+        (folder / "checkpoint.json").write_text(json.dumps(text | {"vocabulary": "full-0"}))
+        with pytest.raises(CheckpointError, match="trained with vocabulary full-0"):
+            checkpoint.load_model(folder, torch.device("cpu"))
+
+    def test_another_configuration(self, folder: Path, corpus: PreparedCorpus) -> None:
+        other: TrainingConfig = training(epochs=1, learning_rate=2e-3)
+        with pytest.raises(CheckpointError, match="of another configuration"):
+            checkpoint.restore(Trainer(other, corpus), folder)
+
+
+def test_labels_are_tokenised_in_the_words_of_the_vocabulary(corpus: PreparedCorpus) -> None:
+    from datasets.vocabulary import vocabulary
+
+    reduced = vocabulary("reduced")
+    data = StaffDataset(corpus.staves("train"), reduced)
+    sample = data[0]
+    assert reduced.decode(sample.tokens.rhythm, sample.tokens.pitch, sample.tokens.lift) == data.reference(0)
+    assert sample.image.shape == (64, 256)

@@ -1,0 +1,59 @@
+"""Trainings small enough for a test: the same classes, a few thousand weights, a few staves."""
+
+from __future__ import annotations
+
+import torch
+
+from datasets.vocabulary import vocabulary
+from omr_model.config import (
+    BackboneConfig,
+    DecoderConfig,
+    EncoderConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    TrainingConfig,
+)
+from omr_model.data import collate
+from omr_model.model import Batch
+
+SMALL = ModelConfig(
+    height=64,
+    width=256,
+    embedding=32,
+    max_length=32,
+    backbone=BackboneConfig(layers=(1, 1, 1), channels=(8, 8, 16), stem_channels=8, basic=True, norm="batch"),
+    encoder=EncoderConfig(depth=1, heads=2),
+    decoder=DecoderConfig(depth=1, heads=2, attention_on_attention=False),
+)
+
+
+def training(model: ModelConfig = SMALL, loss: LossConfig | None = None, **train: object) -> TrainingConfig:
+    """A training of two epochs of two steps, with some fields changed."""
+    fields = {
+        "epochs": 2,
+        "staves_per_epoch": 16,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "validation_staves": 4,
+        "device": "cpu",
+    }
+    return TrainingConfig(model=model, loss=loss or LossConfig(), train=TrainConfig(**(fields | train)))
+
+
+def random_batch(config: ModelConfig = SMALL, staves: int = 3, symbols: int = 6, seed: int = 0) -> Batch:
+    """Noise for images, and labels out of the vocabulary, of different lengths."""
+    from datasets.notation import parse
+    from omr_model.data import Sample
+
+    labels = [
+        "clef-G2 keySignature-DM note-F5_quarter note-GN4_half. tie barline",
+        "clef-F4 rest-quarter note-C#3_eighth|note-Eb3_eighth",
+        "clef-G2 timeSignature-3/4 note-A4_half",
+    ]
+    words = vocabulary(config.vocabulary)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (staves, config.height, config.width)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
+    chosen = [words.reduce(parse(labels[index % len(labels)]))[:symbols] for index in range(staves)]
+    return collate([Sample(image, words.encode(label)) for image, label in zip(images, chosen, strict=True)])

@@ -1,0 +1,132 @@
+"""The one command line: words into typed fields, mistakes into one message."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+
+import pytest
+
+from datasets.command_line import check_choice, check_range, fail, flat_fields, guarded, help_text, main, parse
+from datasets.errors import ConfigError, CorpusError
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int = 4
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = "a"
+    count: int | None = None
+    fast: bool = False
+    inner: Inner = field(default_factory=Inner)
+
+    def __post_init__(self) -> None:
+        if self.count is not None:
+            check_range("count", self.count, 1)
+
+
+def test_words_are_laid_over_the_defaults() -> None:
+    config = parse(Outer(), ["count=3", "inner.rate=0.5", "fast=true"])
+    assert config == Outer(count=3, fast=True, inner=Inner(rate=0.5))
+    assert type(config.inner) is Inner
+
+
+def test_no_words_leave_the_defaults() -> None:
+    assert parse(Outer(name="b"), []) == Outer(name="b")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--count", "'--count' is not of the form field=value; the fields are name="),
+        ("count", "'count' is not of the form field=value"),
+        ("cuont=3", r"cuont: no such field; there are name, count, .* \(did you mean count\?\)"),
+        ("inner.dept=3", r"inner\.dept: no such field; .*did you mean inner\.depth"),
+        ("count=many", "count: .*many"),
+        ("inner.rate=fast", r"inner\.rate: .*fast"),
+        ("fast=perhaps", "fast: .*perhaps"),
+        ("count=0", "`count` must be at least 1, but got 0"),
+    ],
+)
+def test_a_wrong_word_is_named_with_what_is_allowed(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(Outer(), [word])
+
+
+def test_ranges_say_both_ends() -> None:
+    check_range("rate", 0.5, 0, 1)
+    with pytest.raises(ConfigError, match=r"`rate` must be between 0 and 1, but got 1\.5"):
+        check_range("rate", 1.5, 0, 1)
+
+
+def test_choices_name_the_nearest() -> None:
+    check_choice("space", "depth", ["depth", "dropout"])
+    with pytest.raises(
+        ConfigError, match=r"space=dropoot: no such space; there are depth, dropout \(did you mean dropout\?\)"
+    ):
+        check_choice("space", "dropoot", ["depth", "dropout"])
+
+
+def test_fields_are_flat_with_dots() -> None:
+    assert list(flat_fields(Outer())) == ["name", "count", "fast", "inner.depth", "inner.rate"]
+
+
+def tool(config: Outer) -> None:
+    """Say the name."""
+    print(f"name {config.name}")
+
+
+def test_main_runs_the_tool_and_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(tool, Outer(), ["name=x"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == "name x\n"
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_the_docstring_and_the_defaults(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(tool, Outer(), [flag])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.strip() == help_text(tool, Outer())
+    assert "  inner.depth=4" in help_text(tool, Outer())
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (CorpusError("no corpus"), 2, "error: no corpus\n"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b"), 2, "error: No space left on device (a/b); what was"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES)), 2, "error: Permission denied; what was"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        guarded(lambda: raise_(error))
+    assert exit_.value.code == code
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize("error", [ArithmeticError("ours"), OSError(errno.EBADF, "ours")])
+def test_a_fault_of_ours_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error), match="ours"):
+        guarded(lambda: raise_(error))
+
+
+def test_failing_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        fail("wrong")
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "error: wrong\n"

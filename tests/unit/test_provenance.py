@@ -1,0 +1,108 @@
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import StudyError
+from results import provenance
+from results.provenance import UNVERSIONED, CodeVersion, code_version, collect
+from results.study import find_study, read_study, write_study
+from tests.studies import study_record
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init")
+    (tmp_path / "code.py").write_text("x = 1\n")
+    git(tmp_path, "add", ".")
+    return tmp_path
+
+
+def test_the_run_number_counts_commits(repository: Path) -> None:
+    for message in ("one", "two"):
+        git(repository, "commit", "--allow-empty", "-m", message)
+    assert code_version(repository) == CodeVersion(git(repository, "rev-parse", "HEAD"), 2, dirty=False)
+
+
+@pytest.mark.parametrize("file", ["code.py", "new.py"])
+def test_a_changed_or_new_file_is_dirty(repository: Path, file: str) -> None:
+    git(repository, "commit", "-m", "one")
+    (repository / file).write_text("x = 2\n")
+    version = code_version(repository)
+    assert version.dirty
+    assert str(version).startswith(f"run 1, commit {version.commit[:8]}, uncommitted")
+
+
+def test_before_the_first_commit_is_unversioned(repository: Path) -> None:
+    assert code_version(repository) == CodeVersion(UNVERSIONED, UNVERSIONED, dirty=False)
+
+
+def test_outside_git_is_unversioned(tmp_path: Path) -> None:
+    assert code_version(tmp_path).run_number == UNVERSIONED
+    assert "unversioned" in str(code_version(tmp_path))
+
+
+def test_a_copy_installed_inside_another_repository_is_unversioned(repository: Path) -> None:
+    git(repository, "commit", "-m", "one")
+    installed = repository / "site-packages"
+    installed.mkdir()
+    (installed / "code.py").write_text("")
+    assert code_version(installed).commit == UNVERSIONED
+
+
+def test_without_git_and_without_a_driver(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert code_version(repository).commit == UNVERSIONED
+    assert collect().hardware.gpus == ()
+
+
+def test_it_names_machine_and_packages() -> None:
+    made = collect()
+    assert made.hardware.cpu
+    assert made.hardware.cores >= 1
+    assert made.hardware.memory_bytes > 2**20
+    assert {"omr-search", "torch", "optuna"} <= set(made.packages)
+
+
+def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'NVIDIA H200'\necho 'NVIDIA H200'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.collect().hardware.gpus == ("NVIDIA H200", "NVIDIA H200")
+
+
+def test_a_study_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = dataclasses.replace(study_record(), provenance=collect())
+    write_study(tmp_path / "demo", record)
+    assert read_study(tmp_path / "demo") == record
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["study.json"]
+
+
+def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="is no study"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"provenance": {}}'])
+def test_a_damaged_study_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(StudyError, match=r"study\.json is damaged"):
+        read_study(tmp_path)
+
+
+def test_an_unknown_study_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="there are none yet"):
+        find_study(tmp_path, "dropout")
+    for name in ("dropout-1", "depth-1"):
+        write_study(tmp_path / name, study_record(name))
+    assert find_study(tmp_path, "depth-1") == tmp_path / "depth-1"
+    with pytest.raises(StudyError, match=r"there are depth-1, dropout-1 \(did you mean dropout-1\?\)"):
+        find_study(tmp_path, "dropoot-1")

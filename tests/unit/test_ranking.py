@@ -1,0 +1,65 @@
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.errors import StudyError
+from results.ranking import best, rank
+from results.replay import Replay
+from results.tables import StandingEpochs, trials_table
+from tests.studies import FakeTrial, events_of
+
+
+def table(*trials: FakeTrial) -> pa.Table:
+    replay = Replay(event for trial in trials for event in events_of(trial))
+    return trials_table(StandingEpochs(replay), "demo", [], {})
+
+
+def test_the_lowest_rate_wins() -> None:
+    ranking = rank(table(FakeTrial(0, (0.9, 0.5)), FakeTrial(1, (0.9, 0.3)), FakeTrial(2, (0.9, 0.4))))
+    assert [(trial.rank, trial.number) for trial in ranking] == [(1, 1), (2, 2), (3, 0)]
+    assert best(ranking).params == {"model.decoder.dropout": 0.1}
+
+
+@pytest.mark.parametrize("state", ["pruned", "paused", "failed", "diverged", None])
+def test_a_lucky_rate_without_a_completed_training_never_wins(state: str) -> None:
+    ranking = rank(table(FakeTrial(0, (0.1, 0.05), state), FakeTrial(1, (0.9, 0.8))))  # type: ignore[arg-type]
+    assert best(ranking).number == 1
+    assert ranking[1].rank is None
+
+
+def test_a_trial_completed_with_fewer_epochs_is_not_compared() -> None:
+    ranking = rank(table(FakeTrial(0, (0.1,)), FakeTrial(1, (0.9, 0.8))))
+    assert [(trial.rank, trial.number) for trial in ranking] == [(1, 1), (None, 0)]
+
+
+def test_the_earlier_of_two_equals_is_first() -> None:
+    assert best(rank(table(FakeTrial(3, (0.5,)), FakeTrial(2, (0.5,))))).number == 2
+
+
+def test_a_rate_that_is_no_number_is_not_compared() -> None:
+    assert best(rank(table(FakeTrial(0, (float("nan"),)), FakeTrial(1, (0.9,))))).number == 1
+
+
+def test_nothing_finished_says_what_there_is() -> None:
+    ranking = rank(table(FakeTrial(0, (0.5,), None), FakeTrial(1, (), "failed"), FakeTrial(2, (0.4,), None)))
+    with pytest.raises(StudyError, match="2 running, 1 failed"):
+        best(ranking)
+    with pytest.raises(StudyError, match="none"):
+        best(rank(table()))
+
+
+rates = st.lists(st.floats(0, 2), min_size=1, max_size=3).map(tuple)
+states = st.sampled_from(["completed", "pruned", "failed", None])
+
+
+@given(st.lists(st.tuples(rates, states), max_size=8))
+def test_every_trial_is_listed_once_and_no_comparable_one_beats_the_first(drawn: list[tuple]) -> None:  # type: ignore[type-arg]
+    trials = [FakeTrial(number, sers, state) for number, (sers, state) in enumerate(drawn)]
+    ranking = rank(table(*trials))
+    assert sorted(trial.number for trial in ranking) == list(range(len(trials)))
+    completed = [trial for trial in trials if trial.state == "completed"]
+    assert (ranking[0].rank == 1 if ranking else False) == bool(completed)
+    if completed:
+        effort = max(len(trial.sers) for trial in completed)
+        assert ranking[0].ser == min(trial.sers[-1] for trial in completed if len(trial.sers) == effort)

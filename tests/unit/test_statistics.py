@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+
+from results.statistics import difference_interval, ser_interval
+
+
+def corpus(works: int, staves: int, seed: int, between: float = 0.1) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Staves whose error rate is 0.3 on the whole, and differs from work to work."""
+    rng = np.random.default_rng(seed)
+    rate = np.clip(rng.normal(0.3, between, works), 0, 1).repeat(staves)
+    lengths = rng.integers(10, 30, works * staves)
+    return rng.binomial(lengths, rate), lengths, [f"work-{work}" for work in np.arange(works).repeat(staves)]
+
+
+def test_the_interval_holds_the_estimate() -> None:
+    distances, lengths, works = corpus(40, 5, seed=0)
+    low, high = ser_interval(distances, lengths, works)
+    assert low < distances.sum() / lengths.sum() < high
+
+
+def test_it_covers_the_truth_as_often_as_it_says() -> None:
+    """200 corpora: 95 % is 190; fewer than 176 or more than 199 has a chance below 1 in 1,000."""
+    intervals = [ser_interval(*corpus(40, 3, seed), resamples=500) for seed in range(200)]
+    assert 176 <= sum(low < 0.3 < high for low, high in intervals) <= 199
+
+
+def test_staves_of_one_work_count_for_less_than_staves_of_many() -> None:
+    distances, lengths, works = corpus(20, 20, seed=1)
+    low, high = ser_interval(distances, lengths, works)
+    alone_low, alone_high = ser_interval(distances, lengths, [str(staff) for staff in range(len(works))])
+    assert high - low > 1.5 * (alone_high - alone_low)
+
+
+def test_a_seed_repeats_and_the_order_of_staves_does_not_matter() -> None:
+    distances, lengths, works = corpus(10, 3, seed=2)
+    order = np.random.default_rng(0).permutation(len(works))
+    shuffled = ser_interval(distances[order], lengths[order], [works[place] for place in order], seed=5)
+    assert ser_interval(distances, lengths, works, seed=5) == pytest.approx(shuffled)
+    assert ser_interval(distances, lengths, works, seed=6) != shuffled
+
+
+def test_a_higher_level_is_wider() -> None:
+    distances, lengths, works = corpus(10, 3, seed=3)
+    low, high = ser_interval(distances, lengths, works, level=0.99)
+    inner_low, inner_high = ser_interval(distances, lengths, works, level=0.5)
+    assert low < inner_low < inner_high < high
+
+
+def test_a_rate_above_one_is_reported_as_it_is() -> None:
+    low, high = ser_interval([30, 50], [10, 10], ["a", "b"])
+    assert (low, high) == (3.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("distances", "lengths", "works"),
+    [
+        pytest.param([], [], [], id="no staves"),
+        pytest.param([1, 2], [5, 5], ["a", "a"], id="one work"),
+        pytest.param([1, 2], [0, 0], ["a", "b"], id="nothing to read"),
+    ],
+)
+def test_no_interval_where_there_is_no_telling(distances: list[int], lengths: list[int], works: list[str]) -> None:
+    assert all(map(math.isnan, ser_interval(distances, lengths, works)))
+
+
+def test_works_without_symbols_do_not_divide_by_zero() -> None:
+    low, high = ser_interval([1, 0, 2], [10, 0, 0], ["a", "b", "c"])
+    assert 0 < low <= high
+
+
+def test_pairing_shows_what_two_intervals_hide() -> None:
+    distances, lengths, works = corpus(40, 3, seed=4, between=0.15)
+    worse = distances + (np.arange(len(works)) % 4 == 0)
+    low, high = difference_interval(distances, worse, lengths, works)
+    assert 0 < low < high
+    assert ser_interval(worse, lengths, works)[0] < ser_interval(distances, lengths, works)[1]
+
+
+def test_a_setting_does_not_differ_from_itself() -> None:
+    distances, lengths, works = corpus(10, 3, seed=5)
+    assert difference_interval(distances, distances, lengths, works) == (0.0, 0.0)
