@@ -61,9 +61,7 @@ class _Staff:
     def write(self, note: Symbol, event: Sequence[Symbol]) -> Symbol:
         """The note as printed. Unisons of different alteration within a chord all print theirs."""
         if note.lift == "N":
-            raise NotationError(
-                f"'{note}': a natural sign in a label of what sounds, where a natural is no sign"
-            )
+            raise NotationError(f"'{note}': a natural sign in a label of what sounds, where a natural is no sign")
         clashes = any(other.pitch == note.pitch and other.lift != note.lift for other in event)
         needs_accidental = clashes or note.lift != self._unmarked(note)
         return replace(note, lift=(note.lift or "N") if needs_accidental else "")

@@ -120,7 +120,8 @@ class _MeasureReader:
 
 @dataclass
 class _Note:
-    """A note outside chords and grace notes: what a tie may start or end at."""
+    """What a tie may start or end at: a note outside chords and grace notes. One without an id keeps its neighbours
+    from being tied across a chord or a rest."""
 
     id: str = ""
     pitch: str = ""
@@ -157,13 +158,13 @@ class _Draft:
 
     def measure(self) -> Measure:
         return Measure(
-            self.clef,
-            self.key,
-            tuple(self.changes),
-            tuple(self.symbols),
-            tuple(self.beams),
-            self.open_tie,
-            self.problem,
+            clef=self.clef,
+            key=self.key,
+            changes=tuple(self.changes),
+            symbols=tuple(self.symbols),
+            beams=tuple(self.beams),
+            open_tie=self.open_tie,
+            problem=self.problem,
         )
 
     def insert_tie(self, index: int, leaves_measure: bool) -> None:
@@ -207,7 +208,7 @@ class _Draft:
         for head in heads:
             self.symbols += (head, Symbol(CHORD))
         self.symbols.pop()
-        # The reader ties chords at one note only, so none is kept; a nameless note keeps the neighbours apart.
+        # Verovio's ABC reader ties a chord at one of its notes only, which the encoding cannot say.
         self.notes.append(_Note())
 
     def _rest(self, element: ET.Element) -> None:

@@ -101,9 +101,7 @@ class Vocabulary:
                 continue
             symbol = Symbol(self.rhythm[rhythm_id])
             if symbol.is_note:
-                symbol = replace(
-                    symbol, pitch=self.pitch[pitch_id or 1], lift=_lift_of(self.lift[lift_id or 1])
-                )
+                symbol = replace(symbol, pitch=self.pitch[pitch_id or 1], lift=_lift_of(self.lift[lift_id or 1]))
             symbols.append(symbol)
         return symbols
 
@@ -141,8 +139,7 @@ class Vocabulary:
     @cached_property
     def _ids(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         rhythm, pitch, lift = (
-            {token: id_ for id_, token in enumerate(branch)}
-            for branch in (self.rhythm, self.pitch, self.lift)
+            {token: id_ for id_, token in enumerate(branch)} for branch in (self.rhythm, self.pitch, self.lift)
         )
         return rhythm, pitch, lift
 

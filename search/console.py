@@ -103,7 +103,8 @@ class Console:
         """The trials as they stand, the best first among those that have ended."""
         names = _short_names([target for row in self.rows.values() for target in row.settings])
         table = Table(title=self._title(), title_justify="left", title_style="", box=None, padding=(0, 1))
-        for heading in ("trial", "state", "rung", "epoch", "SER", "staves/s", "left", *names.values()):
+        narrow = [name.replace(".", "\n").replace("_", "\n") for name in names.values()]  # a word a line
+        for heading in ("trial", "state", "rung", "epoch", "SER", "staves/s", "left", *narrow):
             table.add_column(heading, justify="left" if heading == "state" else "right", vertical="bottom")
         best = self.best
         for row in self._shown():
@@ -146,13 +147,13 @@ def _clock(seconds: float) -> str:
 
 
 def _short_names(targets: list[str]) -> dict[str, str]:
-    """Column headings: the targets without what they all begin with, a part a line."""
+    """The targets without what they all begin with."""
     distinct = list(dict.fromkeys(targets))
     common = min((target.count(".") for target in distinct), default=0)
     skip = 0
     while skip < common and len({target.split(".")[skip] for target in distinct}) == 1:
         skip += 1
-    return {target: "\n".join(target.split(".")[skip:]).replace("_", "\n") for target in distinct}
+    return {target: ".".join(target.split(".")[skip:]) for target in distinct}
 
 
 def _value_text(value: Any) -> str:
@@ -161,4 +162,4 @@ def _value_text(value: Any) -> str:
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
     names = _short_names(list(settings))
-    return "  ".join(f"{name.replace(chr(10), '.')} {_value_text(settings[one])}" for one, name in names.items())
+    return "  ".join(f"{name} {_value_text(settings[target])}" for target, name in names.items())

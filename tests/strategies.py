@@ -9,10 +9,7 @@ from datasets.notation import BARLINE, CHORD, TIE, Symbol
 _SOUNDING = ("", "#", "b", "##", "bb")
 _NOTE_RHYTHMS = ("note-quarter", "note-eighth.", "note-half_fermata")
 _SIGNS = (
-    *(
-        Symbol(token)
-        for token in (BARLINE, TIE, "rest-quarter", "multirest-3", "clef-G2", "timeSignature-3/4")
-    ),
+    *(Symbol(token) for token in (BARLINE, TIE, "rest-quarter", "multirest-3", "clef-G2", "timeSignature-3/4")),
     *(Symbol(f"keySignature-{key}") for key in ("CM", "DM", "GM", "EbM", "C#M", "CbM")),
 )
 

@@ -38,6 +38,10 @@ class Observer(tune.Callback):
         self.running: dict[str, int] = {}
         self._reported = time.monotonic()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps its callbacks with the experiment; a terminal cannot be kept."""
+        return {**self.__dict__, "console": None}
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         if trial.trial_id in self.running:  # goes on after a crash
             return

@@ -64,10 +64,10 @@ class OptunaSearcher(Searcher):
             self.study.tell(trial, state=TrialState.FAIL)
             return
         self._report(trial, result)
-        if result.get(DIVERGED) or result[STEP] < self.max_epochs:
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
+        if result[STEP] >= self.max_epochs and _is_value(result):
             self.study.tell(trial, result[METRIC])
+        else:
+            self.study.tell(trial, state=TrialState.PRUNED)
 
     def save(self, checkpoint_path: str) -> None:
         """Which Optuna trial belongs to which of Tune's; the rest is in Optuna's storage."""
@@ -80,9 +80,13 @@ class OptunaSearcher(Searcher):
         self.trials = {trial_id: optuna.Trial(self.study, number) for trial_id, number in numbers.items()}
 
     def _report(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
-        value, step = result[METRIC], int(result[STEP])
-        if not result.get(DIVERGED) and math.isfinite(value):
-            trial.report(value, step)
+        if _is_value(result):
+            trial.report(result[METRIC], int(result[STEP]))
 
     def _state(self, trial: optuna.Trial) -> TrialState:
         return self.study.trials[trial.number].state
+
+
+def _is_value(result: dict[str, Any]) -> bool:
+    """Optuna takes infinity for the best or the worst there is, and NaN for a trial that is still running."""
+    return not result.get(DIVERGED) and math.isfinite(result[METRIC])

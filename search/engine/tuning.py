@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.storages import JournalStorage
@@ -30,6 +30,7 @@ from search.space import SearchSpace
 
 OPTUNA_JOURNAL = "optuna.journal"
 SCHEDULERS = ("asha", "none")
+Trainable: TypeAlias = Callable[[Mapping[str, Any], TrialJob], None]
 
 
 class Deadline(tune.Stopper):
@@ -48,10 +49,20 @@ class Deadline(tune.Stopper):
         return self.observer.stopping
 
 
-def run_trials(config: SearchConfig, space: SearchSpace, cluster: Cluster, corpus: Path, console: Console) -> bool:
+def run_trials(
+    config: SearchConfig,
+    space: SearchSpace,
+    cluster: Cluster,
+    corpus: Path,
+    console: Console,
+    trainable: Trainable = train_trial,
+) -> bool:
     """Run a new study's trials; True if all of them were run, False if the search was interrupted.
 
     Everything is in the study's folder afterwards: events, Optuna's storage, checkpoints, reports.
+
+    Args:
+        trainable: what a trial does; another one than the shared trainer drives the same engine without training.
 
     Raises:
         ConfigError: a trial asks for more than the cluster has; it would wait for ever.
@@ -61,7 +72,7 @@ def run_trials(config: SearchConfig, space: SearchSpace, cluster: Cluster, corpu
     observer = Observer(folder, console, config.train.seed, config.train.epochs)
     job = TrialJob(base=config.training(), corpus=corpus.resolve(), threads=cpus if gpus == 0 else None)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train_trial, job=job), {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             num_samples=config.budget.trials,
             search_alg=OptunaSearcher(_optuna_study(config, space, folder), space, config.train.epochs),

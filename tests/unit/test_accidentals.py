@@ -51,9 +51,7 @@ CASES = {
 
 
 def staff(shorthand: str) -> list[Symbol]:
-    words = (
-        word if "-" in word or word in ("barline", "tie") else _chord(word) for word in shorthand.split()
-    )
+    words = (word if "-" in word or word in ("barline", "tie") else _chord(word) for word in shorthand.split())
     return parse(" ".join(words))
 
 

@@ -13,9 +13,7 @@ from datasets.notation import Symbol, parse
 from omr_model.metrics import Edits, ErrorClass, StaffScore, score_staff, summarize
 from tests.strategies import symbol_salad
 
-STAFF = (
-    "clef-G2 keySignature-DM note-F4_quarter note-G4_quarter tie barline rest-half note-A4_half|note-C4_half"
-)
+STAFF = "clef-G2 keySignature-DM note-F4_quarter note-G4_quarter tie barline rest-half note-A4_half|note-C4_half"
 
 
 def score(prediction: str, reference: str) -> StaffScore:

@@ -99,9 +99,7 @@ def test_the_rhythm_decides_what_is_a_note() -> None:
     quarter, rest = words.rhythm.index("note-quarter"), words.rhythm.index("rest-quarter")
 
     assert words.decode([quarter], [NO_NOTE], [NO_NOTE]) == [Symbol("note-quarter", "C0")]
-    assert words.decode([rest], [words.pitch.index("F4")], [words.lift.index("lift_#")]) == [
-        Symbol("rest-quarter")
-    ]
+    assert words.decode([rest], [words.pitch.index("F4")], [words.lift.index("lift_#")]) == [Symbol("rest-quarter")]
 
 
 @pytest.mark.parametrize(

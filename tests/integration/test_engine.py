@@ -1,0 +1,231 @@
+"""The real Ray Tune, Optuna and ASHA, driven by trials that only pretend to train.
+
+One search for all tests of this file: its first trials are queued, and each of them ends in another way.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from datasets.errors import ConfigError
+from omr_model.config import TrainConfig
+from results.gather import gather
+from results.journal import EpochReported, TrialEnded, TrialStarted, read
+from results.study import CorpusRecord, StudyRecord, write_study
+from search.config import (
+    BudgetConfig,
+    ClusterConfig,
+    ParameterConfig,
+    PathsConfig,
+    PointConfig,
+    SearchConfig,
+    SpaceConfig,
+    TrialConfig,
+)
+from search.console import Console
+from search.engine.cluster import Cluster, local_cluster
+from search.engine.trial import TrialJob
+from search.engine.tuning import concurrent_trials, run_trials, rungs, trial_resources
+from search.space import SearchSpace
+from tests.models import SMALL
+
+EPOCHS = 6
+TARGET = "model.decoder.dropout"
+COMPLETE, DIVERGES, RAISES, DIES_ONCE = 0.0, 0.1, 0.2, 0.3
+POINTS = {"complete": COMPLETE, "diverges": DIVERGES, "raises": RAISES, "dies": DIES_ONCE}
+
+
+def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
+    """Report a curve that the setting decides, and end as the setting says."""
+    from ray import tune
+
+    rate = config["settings"]["model.decoder.dropout"]
+    last = tune.get_checkpoint()
+    first = 1
+    if last is not None:
+        with last.as_directory() as folder:
+            first = int((Path(folder) / "epoch").read_text()) + 1
+    for epoch in range(first, job.base.train.epochs + 1):
+        if rate == 0.1 and epoch == 2:
+            tune.report({"epoch": epoch, "ser": 1e6, "diverged": "the loss is no longer finite"})
+            return
+        if rate == 0.2 and epoch == 2:
+            raise RuntimeError("the graphics card has melted")
+        if rate == 0.3 and epoch == 2 and last is None:
+            os._exit(1)
+        ser = 0.2 + rate + 0.5 / epoch
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "epoch").write_text(str(epoch))
+            (Path(folder) / "resume.pt").write_text("state")
+            metrics = {"epoch": float(epoch), "ser": ser, "samples_per_second": 50.0, "seconds": 1.0}
+            tune.report(
+                {"epoch": epoch, "ser": ser, "metrics": metrics}, checkpoint=tune.Checkpoint.from_directory(folder)
+            )
+
+
+@pytest.fixture(scope="module")
+def cluster():  # type: ignore[no-untyped-def]
+    with local_cluster(ClusterConfig(cpus=2, gpus=0, dashboard=False)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search of ten such trials."""
+    studies = tmp_path_factory.mktemp("studies")
+    config = SearchConfig(
+        study="pretended",
+        model=SMALL,
+        train=TrainConfig(epochs=EPOCHS),
+        space=SpaceConfig(
+            parameters={"dropout": ParameterConfig(target=TARGET, low=0.0, high=0.5)},
+            points={name: PointConfig(origin=name, values={"dropout": rate}) for name, rate in POINTS.items()},
+        ),
+        budget=BudgetConfig(trials=10),
+        trial=TrialConfig(retries=1),
+        paths=PathsConfig(studies=str(studies)),
+    )
+    space = SearchSpace(config.space, config.training())
+    from results.provenance import collect
+
+    record = StudyRecord(
+        name="pretended",
+        created="2026-01-01T00:00:00+00:00",
+        provenance=collect(),
+        config={},
+        space=("dropout",),
+        parameters=(TARGET,),
+        corpus=CorpusRecord("none", "none", "0"),
+        seed=0,
+        max_epochs=EPOCHS,
+    )
+    write_study(config.folder(), record)
+    with Console(10, EPOCHS, rungs(config.scheduler, EPOCHS), stream=io.StringIO()) as console:
+        assert run_trials(config, space, cluster, studies, console, trainable=pretend)
+    return config.folder()
+
+
+def optuna_trials(study: Path) -> dict[float, optuna.trial.FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(study / "optuna.journal")))
+    trials = optuna.load_study(study_name="pretended", storage=storage).trials
+    return {trial.params[TARGET]: trial for trial in trials}
+
+
+def ends(study: Path) -> dict[float, str]:
+    events = list(read(study / "events.jsonl"))
+    rates = {event.trial_id: event.params[TARGET] for event in events if isinstance(event, TrialStarted)}
+    return {rates[event.trial_id]: event.state for event in events if isinstance(event, TrialEnded)}  # type: ignore[misc]
+
+
+def test_every_trial_ends_in_its_own_state(study: Path) -> None:
+    states = ends(study)
+    assert len(states) == 10
+    assert states[COMPLETE] == "completed"
+    assert states[DIVERGES] == "diverged"
+    assert states[RAISES] == "failed"
+    assert states[DIES_ONCE] in ("completed", "pruned")
+    assert "pruned" in states.values()
+    assert "running" not in set(gather(study).trials["state"].to_pylist())
+
+
+def test_optuna_is_told_what_they_were(study: Path) -> None:
+    told = {rate: trial.state for rate, trial in optuna_trials(study).items()}
+    expected = {
+        "completed": TrialState.COMPLETE,
+        "pruned": TrialState.PRUNED,
+        "diverged": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }
+    assert told == {rate: expected[state] for rate, state in ends(study).items()}
+
+
+def test_optuna_has_every_reported_value_of_a_pruned_trial(study: Path) -> None:
+    reported: dict[float, dict[int, float]] = {}
+    events = list(read(study / "events.jsonl"))
+    rates = {event.trial_id: event.params[TARGET] for event in events if isinstance(event, TrialStarted)}
+    for event in events:
+        if isinstance(event, EpochReported):
+            rate = rates[event.trial_id]
+            reported.setdefault(rate, {})[int(event.metrics["epoch"])] = event.metrics["ser"]  # type: ignore[arg-type]
+    for rate, state in ends(study).items():
+        if state == "pruned":
+            assert optuna_trials(study)[rate].intermediate_values == pytest.approx(reported[rate])
+
+
+def test_a_trial_whose_process_died_went_on_from_its_checkpoint(study: Path) -> None:
+    events = [event for event in read(study / "events.jsonl") if not isinstance(event, TrialEnded)]
+    [trial_id] = [e.trial_id for e in events if isinstance(e, TrialStarted) and e.params[TARGET] == DIES_ONCE]
+    epochs = [int(e.metrics["epoch"]) for e in events if isinstance(e, EpochReported) and e.trial_id == trial_id]
+    assert epochs == list(range(1, len(epochs) + 1))
+    assert len(epochs) >= 2
+
+
+def test_a_failed_trial_says_why(study: Path) -> None:
+    messages = {e.state: e.message for e in read(study / "events.jsonl") if isinstance(e, TrialEnded)}
+    assert "the graphics card has melted" in messages["failed"]
+    assert messages["diverged"] == "the loss is no longer finite"
+
+
+def test_the_first_trials_are_the_spaces_points(study: Path) -> None:
+    started = [event for event in read(study / "events.jsonl") if isinstance(event, TrialStarted)]
+    first = [event.params[TARGET] for event in sorted(started, key=lambda event: event.number)[:4]]
+    assert first == list(POINTS.values())
+
+
+def test_what_is_needed_to_go_on_is_deleted_where_nobody_goes_on(study: Path) -> None:
+    kept = list(study.glob("tune/*/checkpoint_*/epoch"))
+    assert kept
+    assert list(study.glob("tune/*/checkpoint_*/resume.pt")) == []
+
+
+def test_the_tables_hold_all_of_it(study: Path) -> None:
+    tables = gather(study)
+    assert tables.trials.num_rows == 10
+    assert tables.epochs.num_rows == sum(isinstance(event, EpochReported) for event in read(study / "events.jsonl"))
+    assert (study / "reports" / "trials.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "config", "expected", "abreast"),
+    [
+        (2, 0, TrialConfig(), (1, 0.0), 2),
+        (16, 1, TrialConfig(), (16, 1.0), 1),
+        (16, 4, TrialConfig(), (4, 1.0), 4),
+        (16, 1, TrialConfig(gpus=0.5), (8, 0.5), 2),
+        (8, 0, TrialConfig(cpus=4), (4, 0.0), 2),
+    ],
+)
+def test_a_trial_gets_its_share(
+    cpus: int, gpus: int, config: TrialConfig, expected: tuple[int, float], abreast: int
+) -> None:
+    machine = Cluster(cpus=cpus, gpus=gpus, dashboard=None, token=None)
+    share = trial_resources(SearchConfig(trial=config), machine)
+    assert share == expected
+    assert concurrent_trials(machine, *share) == abreast
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [(TrialConfig(gpus=2), "trial.gpus=2: there are 1 GPUs"), (TrialConfig(cpus=64), "trial.cpus=64: there are 8")],
+)
+def test_a_trial_that_could_never_be_placed_is_refused(config: TrialConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trial_resources(SearchConfig(trial=config), Cluster(cpus=8, gpus=1, dashboard=None, token=None))
+
+
+def test_rungs_are_those_of_asha() -> None:
+    config = SearchConfig().scheduler
+    assert (config.grace_epochs, config.reduction_factor) == (2, 3)
+    assert rungs(config, 9) == [2, 6]
+    assert rungs(config, 2) == []

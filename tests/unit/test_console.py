@@ -1,0 +1,76 @@
+"""What the terminal shows of a search."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console as Screen
+
+from search.console import Console
+
+SETTINGS = {"model.backbone.drop_rate": 0.125, "model.decoder.dropout": 0.0}
+
+
+def plain() -> tuple[Console, io.StringIO]:
+    stream = io.StringIO()
+    return Console(trials=3, epochs=9, rungs=[1, 3], stream=stream), stream
+
+
+def shown(console: Console, width: int = 120) -> str:
+    screen = Screen(width=width, file=io.StringIO(), record=True)
+    screen.print(console.table())
+    return screen.export_text()
+
+
+def test_without_a_terminal_each_event_is_a_plain_line() -> None:
+    console, stream = plain()
+    with console:
+        console.started(0, SETTINGS)
+        console.epoch(0, 1, 0.5, 100.0)
+        console.ended(0, "pruned", "stopped after epoch 1 of 9")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3
+    assert "trial   0  starts    backbone.drop_rate 0.125  decoder.dropout 0" in lines[0]
+    assert "epoch  1/9  SER 0.500   100 staves/s" in lines[1]
+    assert lines[2].endswith("pruned: stopped after epoch 1 of 9; best so far 0.500, trial 0")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_the_best_is_chosen_among_those_that_got_furthest() -> None:
+    console, _ = plain()
+    for number, (epoch, ser) in enumerate([(1, 0.1), (3, 0.4), (3, 0.3)]):
+        console.started(number, SETTINGS)
+        console.epoch(number, epoch, ser, 10.0)
+    assert console.best is not None
+    assert console.best.number == 2
+
+
+def test_the_table_shows_rung_epoch_ser_speed_and_settings() -> None:
+    console, _ = plain()
+    console.started(0, SETTINGS)
+    console.epoch(0, 4, 0.321, 57.0)
+    text = shown(console)
+    header, row = text.splitlines()[-2:]
+    assert [*row.split()][:6] == ["0", "running", "3", "4/9", "0.321", "57"]
+    assert row.split()[-2:] == ["0.125", "0"]
+    assert "staves/s" in header
+    assert "0 of 3 trials ended" in text
+    assert "best SER 0.321 (trial 0)" in text
+
+
+def test_a_long_study_stays_as_high_as_a_terminal() -> None:
+    console, _ = plain()
+    for number in range(100):
+        console.started(number, SETTINGS)
+        console.epoch(number, 1, 0.9 - number / 1000, 10.0)
+        console.ended(number, "pruned", "")
+    console.started(100, SETTINGS)
+    text = shown(console)
+    assert len(text.splitlines()) < 32
+    assert "running" in text
+    assert " 99 " in text  # the best of the ended
+
+
+def test_an_empty_search_has_a_table_too() -> None:
+    console, _ = plain()
+    assert "0 of 3 trials ended" in shown(console)

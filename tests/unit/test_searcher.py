@@ -1,0 +1,125 @@
+"""What Optuna is told of trials that end early, diverge or crash: the two faults that Tune's own searcher has."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from omr_model.config import TrainingConfig
+from search.config import ParameterConfig, PointConfig, SpaceConfig
+from search.engine.searcher import OptunaSearcher
+from search.space import SearchSpace
+from tests.models import SMALL
+
+EPOCHS = 9
+TARGET = "model.decoder.dropout"
+
+
+@pytest.fixture
+def searcher() -> OptunaSearcher:
+    space = SpaceConfig(
+        parameters={"dropout": ParameterConfig(target=TARGET, low=0.0, high=0.5)},
+        points={"log": PointConfig(origin="run 51", values={"dropout": 0.1})},
+    )
+    search_space = SearchSpace(space, TrainingConfig(model=SMALL))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    search_space.queue_points(study)
+    return OptunaSearcher(study, search_space, EPOCHS)
+
+
+def run(searcher: OptunaSearcher, trial_id: str, sers: list[float]) -> dict[str, float]:
+    """A trial that reports some epochs; the last result, which Tune hands over at the end."""
+    searcher.suggest(trial_id)
+    results = [{"epoch": epoch, "ser": ser} for epoch, ser in enumerate(sers, start=1)]
+    for result in results[:-1]:
+        searcher.on_trial_result(trial_id, result)
+    return results[-1]
+
+
+def only_trial(searcher: OptunaSearcher) -> optuna.trial.FrozenTrial:
+    [trial] = [trial for trial in searcher.study.trials if trial.state != TrialState.WAITING]
+    return trial
+
+
+def test_points_of_the_space_come_first(searcher: OptunaSearcher) -> None:
+    assert searcher.suggest("a") == {"number": 0, "settings": {TARGET: 0.1}}
+    assert searcher.suggest("b")["settings"][TARGET] != 0.1
+
+
+def test_a_trial_trained_to_the_end_is_complete(searcher: OptunaSearcher) -> None:
+    sers = [0.9 - 0.05 * epoch for epoch in range(EPOCHS)]
+    searcher.on_trial_complete("a", run(searcher, "a", sers))
+    trial = only_trial(searcher)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, sers[-1])
+    assert trial.intermediate_values == dict(enumerate(sers, start=1))
+
+
+def test_a_trial_stopped_early_is_pruned_with_its_intermediate_values(searcher: OptunaSearcher) -> None:
+    searcher.on_trial_complete("a", run(searcher, "a", [0.30, 0.29, 0.28]))
+    trial = only_trial(searcher)
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.30, 2: 0.29, 3: 0.28}
+
+
+def test_a_lucky_early_value_is_not_the_best_trial(searcher: OptunaSearcher) -> None:
+    searcher.on_trial_complete("a", run(searcher, "a", [0.30]))
+    searcher.on_trial_complete("b", run(searcher, "b", [0.5] * (EPOCHS - 1) + [0.35]))
+    assert searcher.study.best_trial.number == 1
+    assert searcher.study.best_value == 0.35
+
+
+def test_a_diverged_trial_is_pruned_with_what_was_finite(searcher: OptunaSearcher) -> None:
+    run(searcher, "a", [0.9, 0.8, 0.7])
+    searcher.on_trial_complete("a", {"epoch": 3, "ser": 1e6, "diverged": "the loss is no longer finite"})
+    trial = only_trial(searcher)
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.9, 2: 0.8}
+
+
+def test_a_trial_that_diverges_at_once_does_not_stay_running(searcher: OptunaSearcher) -> None:
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {"epoch": 1, "ser": 1e6, "diverged": "at once"})
+    assert only_trial(searcher).state == TrialState.PRUNED
+
+
+@pytest.mark.parametrize("ser", [math.nan, math.inf])
+def test_what_is_not_finite_never_becomes_a_value(searcher: OptunaSearcher, ser: float) -> None:
+    searcher.on_trial_complete("a", run(searcher, "a", [0.9] * (EPOCHS - 1) + [ser]))
+    trial = only_trial(searcher)
+    assert trial.state == TrialState.PRUNED
+    assert len(trial.intermediate_values) == EPOCHS - 1
+
+
+def test_a_crashed_trial_has_failed(searcher: OptunaSearcher) -> None:
+    result = run(searcher, "a", [0.9, 0.8])
+    searcher.on_trial_complete("a", result, error=True)
+    assert only_trial(searcher).state == TrialState.FAIL
+
+
+def test_the_sampler_learns_from_every_state(searcher: OptunaSearcher) -> None:
+    searcher.study.sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=2)
+    for number in range(6):
+        searcher.on_trial_complete(str(number), run(searcher, str(number), [0.5] * (EPOCHS if number % 2 else 2)))
+    assert searcher.suggest("next")["number"] == 6
+
+
+def test_what_was_running_is_known_again_after_a_restore(searcher: OptunaSearcher, tmp_path: Path) -> None:
+    searcher.suggest("a")
+    searcher.save(str(tmp_path / "state"))
+    again = OptunaSearcher(searcher.study, searcher.space, EPOCHS)
+    again.restore(str(tmp_path / "state"))
+    again.on_trial_complete("a", {"epoch": EPOCHS, "ser": 0.4})
+    assert searcher.study.best_value == 0.4
+
+
+def test_a_trial_that_is_told_twice_counts_once(searcher: OptunaSearcher) -> None:
+    result = run(searcher, "a", [0.5] * EPOCHS)
+    trial = searcher.trials["a"]
+    searcher.on_trial_complete("a", result)
+    searcher.trials["a"] = trial
+    searcher.on_trial_complete("a", result)
+    assert len(searcher.study.get_trials(states=[TrialState.COMPLETE])) == 1
