@@ -289,7 +289,7 @@ PRESETS = {
         ),
         loss=LossConfig(alpha=0.5, beta=0.1),
         train=TrainConfig(
-            epochs=9, staves_per_epoch=2_400, batch_size=16, learning_rate=1.5e-3, validation_staves=300
+            epochs=9, staves_per_epoch=2_400, batch_size=16, learning_rate=1e-3, validation_staves=300
         ),
     ),
 }

@@ -2,8 +2,9 @@
 
     ser      sum of edit distances over all staves / sum of reference lengths (corpus level)
     by_class the same distance split into error classes, each over the same length: they add up to `ser`
-    log_ser  the training log's figure: mean over staves of distance / length, a chord one symbol, no time
-             signatures (on either side), so that a new run can stand beside the old ones
+    log_ser  the training log's figure, kept exactly so that a new run can stand beside the old ones: mean over
+             staves of distance / length, a chord one symbol, time signatures taken out of the prediction (and
+             out of it alone: a reference that has one counts it as missed)
 
 All rates are fractions. They exceed 1 when a model writes more than there is to read.
 """
@@ -117,7 +118,9 @@ def score_staff(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> St
         rhythm=_edits([symbol.rhythm for symbol in prediction], [symbol.rhythm for symbol in reference]),
         pitch=_edits([note.pitch for note in read], [note.pitch for note in true]),
         lift=_edits([note.lift for note in read], [note.lift for note in true]),
-        log=_edits(_log_symbols(prediction), _log_symbols(reference)),
+        log=_edits(
+            _log_symbols(symbol for symbol in prediction if symbol.kind != "timeSignature"), _log_symbols(reference)
+        ),
         by_class=Counter(_error_class(*edit) for edit in _align(prediction, reference)),
     )
 
@@ -158,8 +161,8 @@ def _sum(edits: Iterable[Edits]) -> Edits:
     return Edits(sum(part.distance for part in parts), sum(part.length for part in parts))
 
 
-def _log_symbols(symbols: Sequence[Symbol]) -> list[str]:
-    return [format_semantic(event) for event in events(s for s in symbols if s.kind != "timeSignature")]
+def _log_symbols(symbols: Iterable[Symbol]) -> list[str]:
+    return [format_semantic(event) for event in events(symbols)]
 
 
 # Which errors -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ space.parameters.decoder_dropout.high=0.3
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ def _register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=unlocked(SearchConfig()))
     for name, preset in PRESETS.items():
-        node = {"model": unlocked(preset.model), "train": unlocked(preset.train)}
+        node = {part.name: unlocked(getattr(preset, part.name)) for part in dataclasses.fields(preset)}
         store.store(group="model", name=name, node=node, package="_global_")
 
 

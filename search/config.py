@@ -83,7 +83,7 @@ class DataConfig:
 class BudgetConfig:
     """When a search is over: after so many trials, or so many hours, whichever comes first."""
 
-    trials: int = 10
+    trials: int = 8
     hours: float | None = None
 
     def __post_init__(self) -> None:

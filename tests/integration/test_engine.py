@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,7 @@ def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
 
 @pytest.fixture(scope="module")
 def cluster():  # type: ignore[no-untyped-def]
-    with local_cluster(ClusterConfig(cpus=2, gpus=0, dashboard=False)) as running:
+    with local_cluster(ClusterConfig(cpus=2, gpus=0)) as running:
         yield running
 
 
@@ -222,6 +224,21 @@ def test_a_trial_gets_its_share(
 def test_a_trial_that_could_never_be_placed_is_refused(config: TrialConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         trial_resources(SearchConfig(trial=config), Cluster(cpus=8, gpus=1, dashboard=None, token=None))
+
+
+def test_the_dashboard_opens_with_the_token_and_only_with_it(cluster: Cluster) -> None:
+    def status(headers: dict[str, str]) -> int:
+        request = urllib.request.Request(f"{cluster.dashboard}/api/version", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    assert cluster.token
+    assert status({}) == 401
+    assert status({"Authorization": f"Bearer {cluster.token}"}) == 200
 
 
 def test_rungs_are_those_of_asha() -> None:

@@ -69,7 +69,7 @@ def test_branches_are_measured_on_their_own_symbols() -> None:
     assert result.lift == Edits(1, 2)
 
 
-def test_the_log_counts_a_chord_once_and_no_time_signature() -> None:
+def test_the_log_counts_a_chord_once_and_no_time_signature_that_was_read() -> None:
     result = score(
         "timeSignature-3/4 note-G4_half|note-E4_half|note-C4_half",
         "note-A4_half|note-F4_half|note-C4_half barline",
@@ -77,6 +77,7 @@ def test_the_log_counts_a_chord_once_and_no_time_signature() -> None:
 
     assert result.log == Edits(2, 2)
     assert result.total == Edits(4, 6)
+    assert score("timeSignature-3/4 barline", "timeSignature-3/4 barline").log == Edits(1, 2)
 
 
 def test_corpus_level_weighs_staves_by_length_and_the_log_does_not() -> None:

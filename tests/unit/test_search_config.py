@@ -13,8 +13,7 @@ from search.compose import GROUPS, as_yaml, choices, compose, space_names
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_space_composes_with_every_model(space: str, model: str) -> None:
     config = compose([f"space={space}", f"model={model}"])
-    assert config.model == PRESETS[model].model
-    assert config.train == PRESETS[model].train
+    assert config.training() == PRESETS[model]
     assert config.space.parameters
 
 

@@ -1,0 +1,35 @@
+"""Greedy decoding with and without the cache of keys and values, and against a teacher-forced pass.
+
+`make bench` prints the ratios of a group in brackets. The models are untrained, so that they write until the
+longest sequence, which is where the cache pays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from omr_model.config import PRESETS
+from omr_model.decoding import greedy
+from omr_model.model import TrOMR
+from tests.models import random_batch
+
+
+@pytest.fixture(scope="module", params=[32, 128], ids=["32 symbols", "128 symbols"])
+def model(request: pytest.FixtureRequest) -> TrOMR:
+    torch.manual_seed(0)
+    model = TrOMR(dataclasses.replace(PRESETS["tiny"].model, max_length=request.param)).eval()
+    torch.nn.init.normal_(model.decoder.heads["rhythm"].weight, std=1.0)
+    model.decoder.heads["rhythm"].bias.data[:3] = -1e9  # never the end
+    return model
+
+
+@pytest.mark.benchmark(group="decoding 16 staves")
+@pytest.mark.parametrize("use_cache", [True, False], ids=["cached", "uncached"])
+def test_decoding(benchmark: BenchmarkFixture, model: TrOMR, use_cache: bool) -> None:
+    image = random_batch(model.config, staves=16).image
+    read = benchmark.pedantic(lambda: greedy(model, image, use_cache=use_cache), rounds=5, warmup_rounds=1)
+    assert {len(symbols) for symbols in read} == {model.config.max_length - 1}

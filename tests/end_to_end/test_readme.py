@@ -1,0 +1,104 @@
+"""Every command of the README works: run for real on a small study, or composed where running is another test's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from datasets.images import encode_png
+from datasets.shards import PreparedCorpus
+from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
+from tests.end_to_end.conftest import Searched
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    python -m ")]
+
+
+def commands(module: str) -> list[list[str]]:
+    """The words of every README command of a module."""
+    split = [shlex.split(command) for command in COMMANDS]
+    return [words[3:] for words in split if words[2] == module]
+
+
+def test_every_command_is_covered_here() -> None:
+    covered = {"search.run", "datasets.prepare", "datasets.inspect", "results.gather", "results.export"}
+    covered |= {"omr_model.predict", "omr_model.evaluate", "omr_model.train"}
+    assert {shlex.split(command)[2] for command in COMMANDS} == covered
+
+
+@pytest.mark.parametrize("words", commands("search.run"), ids=" ".join)
+def test_searches_compose(words: list[str]) -> None:
+    done = run("search.run", "--config", *[word for word in words if word != "--config"])
+    assert done.status == 0, done.err
+    assert "space:" in done.out
+
+
+def test_gathering_exporting_predicting_and_evaluating(searched: Searched, tmp_path: Path) -> None:
+    staves = PreparedCorpus.open(searched.corpora / "engraved-short").staves("test")
+    (tmp_path / "staff.png").write_bytes(encode_png(staves.image(0)))
+    shutil.rmtree(searched.folder / "reports")
+    for module in ("results.gather", "results.export"):
+        for words in commands(module):
+            done = run(module, *words, f"studies={searched.studies}", cwd=tmp_path)
+            if "trial=3" in words and "trial 3" in done.err:
+                continue  # which trials keep weights depends on the search
+            assert done.status == 0, done.err
+    assert (tmp_path / "best-model" / "report.md").exists()
+    for words in commands("omr_model.predict"):
+        assert run("omr_model.predict", *words, cwd=tmp_path).status == 0
+    for words in commands("omr_model.evaluate"):
+        there = [word.replace("datasets/corpora", str(searched.corpora)) for word in words]
+        done = run("omr_model.evaluate", *there, cwd=tmp_path)
+        assert done.status == 0, done.err
+        assert re.match(r"SER \d\.\d{4} on \d+ staves", done.out)
+
+
+def test_training_once_and_going_on(searched: Searched, tmp_path: Path) -> None:
+    small = [*SMALL_MODEL, f"corpora={searched.corpora}", "limit=80"]
+    first, second = commands("omr_model.train")
+    assert second == [*first, "resume=true"]
+    done = run("omr_model.train", *first, *small, "train.epochs=2", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "epoch 2/2" in done.out
+    again = run("omr_model.train", *second, *small, "train.epochs=2", cwd=tmp_path)
+    assert again.status == 0, again.err
+    refused = run("omr_model.train", *first, *small, "train.epochs=2", cwd=tmp_path)
+    assert refused.status == 2
+    assert "is there already" in refused.err
+
+
+def test_preparing_and_drawing_a_sheet(searched: Searched, tmp_path: Path) -> None:
+    for module in ("datasets.prepare", "datasets.inspect"):
+        for words in commands(module):
+            more = ["limit=80"] if module == "datasets.prepare" else ["count=4"]
+            done = run(module, *words, *more, f"corpora={searched.corpora}", cwd=tmp_path)
+            assert done.status == 0, done.err
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_the_python_lines_work(searched: Searched) -> None:
+    assert "results/studies/mine/reports/trials.parquet" in README
+    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet")
+    columns = ["number", "state", "epochs", "ser", "ser_low", "ser_high"]
+    assert str(columns).replace("'", '"') in README
+    assert len(trials.sort_values("ser")[columns]) == 5
+
+
+@pytest.mark.parametrize(("target", "command"), [("search", "-m search.run space=dropout"), ("test", "-m pytest")])
+def test_make_runs_what_the_readme_says(target: str, command: str) -> None:
+    planned = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert command in planned.stdout
+    assert f"make {target}" in README
+
+
+def test_help_is_there_for_every_command() -> None:
+    for module in sorted({shlex.split(command)[2] for command in COMMANDS}):
+        done = run(module, "--help")
+        assert done.status == 0, done.err
+        assert len(done.out.splitlines()) > 3, module

@@ -1,0 +1,149 @@
+"""The main job, from its command line to its tables and its exported best trial."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from datasets.shards import PreparedCorpus
+from omr_model.metrics import summarize
+from results.study import read_study
+from tests.end_to_end.commands import SMALL_MODEL, run
+from tests.end_to_end.conftest import Searched
+
+
+def test_the_search_ends_well_and_says_where_everything_is(searched: Searched) -> None:
+    assert searched.done.status == 0, searched.done.err
+    out = searched.done.out
+    assert re.search(r"^study +mine", out, re.M)
+    assert re.search(r"^search +5 trials of 3 epochs, tpe and asha", out, re.M)
+    assert re.search(r"^dashboard  http://127\.0\.0\.1:\d+   token \w+", out, re.M)
+    assert re.search(r"trial +0  epoch +1/3  SER \d\.\d{3}", out)
+    assert "best/report.md" in out
+
+
+def test_nothing_but_the_search_speaks(searched: Searched) -> None:
+    """No warning of a third party, no progress bar, no escape code where there is no terminal."""
+    lines = [line for line in searched.done.err.splitlines() if line]
+    assert lines == []
+    assert "Warning" not in searched.done.out
+    assert "\x1b" not in searched.done.out
+
+
+def test_the_tables_are_complete_and_agree(searched: Searched) -> None:
+    trials, epochs, samples = (
+        pd.read_parquet(searched.folder / "reports" / f"{name}.parquet") for name in ("trials", "epochs", "samples")
+    )
+    assert sorted(trials["number"]) == list(range(5))
+    assert set(trials["state"]) <= {"completed", "pruned"}
+    assert "completed" in set(trials["state"])
+    completed = trials[trials["state"] == "completed"]
+    assert (completed["epochs"] == 3).all()
+    for trial in trials.itertuples():
+        rows = epochs[epochs["trial_id"] == trial.trial_id]
+        assert list(rows["epoch"]) == list(range(1, trial.epochs + 1))
+        assert rows["ser"].iloc[-1] == trial.ser
+        read = samples[samples["trial_id"] == trial.trial_id]
+        assert len(read) == 12 or len(read) == len(samples["staff_id"].unique())
+        assert read["distance"].sum() / read["reference_length"].sum() == pytest.approx(trial.ser)
+    assert samples.groupby("trial_id")["staff_id"].apply(frozenset).nunique() == 1
+
+
+def test_the_logs_points_came_first(searched: Searched) -> None:
+    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet").sort_values("number")
+    assert list(trials["params.model.backbone.drop_rate"])[:4] == [0.0, 0.1, 0.2, 0.8]
+    assert list(trials["params.model.backbone.drop_path_rate"])[:4] == [0.0, 0.1, 0.2, 0.8]
+
+
+def test_optuna_knows_the_same_states(searched: Searched) -> None:
+    storage = JournalStorage(JournalFileBackend(str(searched.folder / "optuna.journal")))
+    told = {trial.number: trial.state.name for trial in optuna.load_study(study_name="mine", storage=storage).trials}
+    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet")
+    names = {"completed": "COMPLETE", "pruned": "PRUNED"}
+    assert told == {row.number: names[row.state] for row in trials.itertuples()}
+
+
+def test_the_study_says_what_it_was_made_of(searched: Searched) -> None:
+    record = read_study(searched.folder)
+    corpus = PreparedCorpus.open(searched.corpora / "engraved-short")
+    assert record.corpus.hash == corpus.manifest.content_hash
+    assert record.space == ("dropout",)
+    assert record.config["model"]["embedding"] == 32
+    assert {"ray", "optuna", "torch", "timm"} <= set(record.provenance.packages)
+
+
+def test_the_best_trial_is_a_checkpoint_that_reads_music(searched: Searched, tmp_path: Path) -> None:
+    best = searched.folder / "best"
+    assert {"report.md", "model.safetensors", "checkpoint.json", "curve.png"} <= {path.name for path in best.iterdir()}
+    picture = tmp_path / "staff.png"
+    _write_picture(searched, picture)
+    done = run("omr_model.predict", f"checkpoint={best}", f"image={picture}")
+    assert done.status == 0, done.err
+    assert len(done.out.splitlines()) == 1
+
+
+def test_a_trial_scores_in_evaluate_what_it_scored_in_the_search(searched: Searched) -> None:
+    """The exported weights, read again by another command, have the SER that the tables say."""
+    import torch
+
+    from omr_model import checkpoint
+    from omr_model.data import StaffDataset, validation_choice
+    from omr_model.decoding import read_batches
+    from omr_model.metrics import score_staff
+
+    best = searched.folder / "best"
+    model = checkpoint.load_model(best, torch.device("cpu"))
+    staves = PreparedCorpus.open(searched.corpora / "engraved-short").staves("validation")
+    data = StaffDataset(staves, model.vocabulary, validation_choice(len(staves), 12))
+    images = torch.stack([torch.from_numpy(data[index].image) for index in range(len(data))])[:, None]
+    scores = [score_staff(read, data.reference(index)) for index, read in enumerate(read_batches(model, [images]))]
+    assert summarize(scores).ser == pytest.approx(checkpoint.describe(best).ser)
+
+
+def test_a_second_search_of_the_same_name_changes_nothing(searched: Searched) -> None:
+    before = {path: path.stat().st_mtime_ns for path in searched.folder.rglob("*")}
+    done = run("search.run", "space=dropout", "model=tiny", "study=mine", *searched.paths)
+    assert done.status == 2
+    assert done.err.startswith("error: study=mine: there is a study of this name")
+    assert {path: path.stat().st_mtime_ns for path in searched.folder.rglob("*")} == before
+
+
+def test_a_search_in_which_every_trial_diverges_says_so(searched: Searched) -> None:
+    done = run(
+        "search.run",
+        *("space=dropout", "model=tiny", "study=hopeless", *searched.paths, *SMALL_MODEL),
+        *("budget.trials=2", "train.learning_rate=1", "train.warmup=0", "train.epochs=4", "cluster.dashboard=false"),
+        *("train.gradient_clip=1000000", "loss.alpha=1000"),
+    )
+    folder = searched.studies / "hopeless"
+    states = list(pd.read_parquet(folder / "reports" / "trials.parquet")["state"])
+    assert states == ["diverged", "diverged"], done.out
+    assert done.status == 2
+    assert "2 diverged" in done.err
+    told = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    assert {trial.state.name for trial in optuna.load_study(study_name="hopeless", storage=told).trials} == {"PRUNED"}
+
+
+def test_a_study_without_a_name_gets_the_spaces_and_a_number(searched: Searched) -> None:
+    from search.compose import compose
+    from search.study import named
+
+    config = compose(["space=dropout", "model=tiny", f"paths.studies={searched.studies}"])
+    assert named(config, ["dropout"]).study == "dropout-1"
+    (searched.studies / "dropout-1").mkdir()
+    assert named(config, ["dropout"]).study == "dropout-2"
+
+
+def _write_picture(searched: Searched, path: Path) -> None:
+    import cv2
+
+    staves = PreparedCorpus.open(searched.corpora / "engraved-short").staves("test")
+    assert cv2.imwrite(str(path), staves.image(0))
+    assert json.dumps(staves.semantic(0))
