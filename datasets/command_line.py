@@ -31,18 +31,32 @@ Config = TypeVar("Config")
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+HELP = frozenset({"-h", "--help"})
 
 
-def main(tool: Callable[[Config], None], default: Config, argv: Sequence[str] | None = None) -> NoReturn:
-    """Run `tool` on `default` with the `field=value` words of the command line laid over it, then exit.
+def main(
+    tool: Callable[[Config], None],
+    default: Config | Callable[[list[str]], Config],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run `tool` on its default with the `field=value` words of the command line laid over it, then exit.
 
     `--help` prints the tool's docstring and the fields with their defaults.
+
+    Args:
+        default: what the words are laid over, or a function that chooses it by the words.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(words):
-        print(help_text(tool, default))
-        sys.exit(0)
-    guarded(lambda: tool(parse(default, words)))
+
+    def run() -> None:
+        fields = [word for word in words if word not in HELP]
+        base: Config = default(fields) if callable(default) else default
+        if fields != words:
+            print(help_text(tool, base))
+        else:
+            tool(parse(base, fields))
+
+    guarded(run)
 
 
 def guarded(run: Callable[[], None]) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Any
 
 from datasets.command_line import check_choice, check_range, typed
 from datasets.errors import ConfigError
+from datasets.vocabulary import VOCABULARIES
 
 BRANCHES = ("rhythm", "pitch", "lift", "note")
 NORMS = ("group", "batch")
@@ -131,6 +132,7 @@ class ModelConfig:
         for part, heads in (("encoder", self.encoder.heads), ("decoder", self.decoder.heads)):
             if heads < 1 or self.embedding % heads:
                 raise ConfigError(f"`model.embedding` {self.embedding} is not divisible by {part}.heads {heads}")
+        check_choice("model.vocabulary", self.vocabulary, tuple(VOCABULARIES))
         check_range("model.max_length", self.max_length, 2)
 
 
@@ -288,9 +290,7 @@ PRESETS = {
             decoder=DecoderConfig(depth=2, heads=4, attention_on_attention=False),
         ),
         loss=LossConfig(alpha=0.5, beta=0.1),
-        train=TrainConfig(
-            epochs=9, staves_per_epoch=2_400, batch_size=16, learning_rate=1e-3, validation_staves=300
-        ),
+        train=TrainConfig(epochs=9, staves_per_epoch=2_400, batch_size=16, learning_rate=1e-3, validation_staves=300),
     ),
 }
 STAFF_OF_PRESET = {"paper": "full", "tiny": "short"}

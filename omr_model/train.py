@@ -7,7 +7,6 @@ python -m omr_model.train to=runs/first resume=true
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ class TrainJob(TrainingConfig):
 
 
 def default_job(words: Sequence[str]) -> TrainJob:
-    """The job that the other words are laid over: the preset that they name."""
+    """The job that the words are laid over: the preset that they name."""
     named = [word.partition("=")[2] for word in words if word.startswith("preset=")]
     preset = named[-1] if named else "auto"
     check_choice("preset", preset, ("auto", *PRESETS))
@@ -83,4 +82,4 @@ def train(job: TrainJob) -> None:
 
 
 if __name__ == "__main__":
-    main(train, default_job(sys.argv[1:]))
+    main(train, default_job)

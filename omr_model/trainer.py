@@ -110,9 +110,7 @@ class Trainer:
         self.loss = TrOMRLoss(config.loss, words).to(self.device)
         self.optimizer = adamw(self.model, config.train, fused=True)
         self.scaler = grad_scaler(self.device, config.train.precision)
-        self.forward: Callable[[Batch], Any] = (
-            torch.compile(self.model) if config.train.compile else self.model
-        )
+        self.forward: Callable[[Batch], Any] = torch.compile(self.model) if config.train.compile else self.model
 
         # progress
         self.epoch = 0

@@ -1,4 +1,4 @@
-"""The sentence that a search is run for: which setting is better, and whether the difference is real."""
+"""The sentence that a search is run for: which setting is better, and how sure that is."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def _comparison(trial: RankedTrial, rival: RankedTrial, samples: pa.Table) -> st
     if low <= 0 <= high:
         judgement = "that includes zero, so these staves do not tell the two apart"
     else:
-        judgement = f"the difference is real, in favour of trial {(trial if low > 0 else rival).number}"
+        judgement = (
+            f"more than the choice of pieces explains, in favour of trial {(trial if low > 0 else rival).number}; "
+            "each was trained with one seed, so what another seed would give is open"
+        )
     return (
         f"That of trial {rival.number}, {percent(rival.ser)}, is higher by {100 * low:+.1f} to {100 * high:+.1f} "
         f"points on the same staves (95 % interval, paired bootstrap over works): {judgement}."

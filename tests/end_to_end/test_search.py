@@ -128,7 +128,8 @@ def test_a_search_in_which_every_trial_diverges_says_so(searched: Searched) -> N
     assert done.status == 2
     assert "2 diverged" in done.err
     told = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    assert {trial.state.name for trial in optuna.load_study(study_name="hopeless", storage=told).trials} == {"PRUNED"}
+    states = [trial.state.name for trial in optuna.load_study(study_name="hopeless", storage=told).trials]
+    assert sorted(states) == ["PRUNED", "PRUNED", "WAITING", "WAITING"]  # two of the log's points were not reached
 
 
 def test_a_study_without_a_name_gets_the_spaces_and_a_number(searched: Searched) -> None:

@@ -94,10 +94,10 @@ def test_the_curve_is_a_picture(studies: Path) -> None:
 
 def test_a_clear_difference_is_called_real(empty: Path) -> None:
     make_study(empty, [FakeTrial(0, (0.9,)), FakeTrial(1, (0.05,))])
-    assert "the difference is real, in favour of trial 1" in run(empty).verdict
+    assert "more than the choice of pieces explains, in favour of trial 1" in run(empty).verdict
     other = run(empty, trial="0", to=str(empty.parent / "other")).verdict
     assert "Trial 0 is number 2 of the 2" in other
-    assert "the difference is real, in favour of trial 1" in other
+    assert "more than the choice of pieces explains, in favour of trial 1" in other
 
 
 def test_two_trials_alike_are_not_told_apart(empty: Path) -> None:
