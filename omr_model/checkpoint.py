@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from datasets.command_line import typed
 from datasets.errors import CheckpointError, ConfigError
+from datasets.files import new_folder
 from datasets.vocabulary import vocabulary
 from omr_model.config import TrainingConfig
 from omr_model.decoding import DECODING
@@ -55,12 +55,8 @@ class Checkpoint:
 
 def save(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
     """Write a checkpoint of a trainer that has just finished `record`; an older one there is replaced."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(trainer, record, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with new_folder(folder) as partial:
+        write(trainer, record, partial)
 
 
 def write(trainer: Trainer, record: EpochRecord, folder: Path) -> None:

@@ -15,6 +15,12 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
+def supported_precision(device: torch.device, precision: str) -> str:
+    """fp16 in place of bf16 on a GPU that would only emulate it (before Ampere)."""
+    emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return "fp16" if precision == "bf16" and emulated else precision
+
+
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     """Scales the loss for fp16, whose gradients underflow; does nothing otherwise."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.command_line import check_choice, main
+from datasets.command_line import check_choice, check_range, main
 from datasets.errors import ConfigError
 from datasets.shards import PreparedCorpus
 from datasets.sources import SPLITS
 from omr_model import checkpoint
 from omr_model.data import StaffDataset, check_fits
-from omr_model.device import resolve_device
+from omr_model.device import resolve_device, supported_precision
 from omr_model.evaluation import Evaluation
 from omr_model.evaluation import evaluate as score
 from omr_model.loss import TrOMRLoss
@@ -30,6 +30,9 @@ class EvaluateJob:
     batch_size: int = 64
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        check_range("batch_size", self.batch_size, 1)
+
 
 def evaluate(job: EvaluateJob) -> None:
     """Read every staff of a split and print SER, its parts by branch and by class of error."""
@@ -38,11 +41,13 @@ def evaluate(job: EvaluateJob) -> None:
     check_choice("split", job.split, SPLITS)
     corpus = PreparedCorpus.open(Path(job.corpus))
     description = checkpoint.describe(Path(job.checkpoint))
-    model = checkpoint.load_model(Path(job.checkpoint), resolve_device(job.device))
+    device = resolve_device(job.device)
+    model = checkpoint.load_model(Path(job.checkpoint), device)
     check_fits(model.config, corpus)
     data = StaffDataset(corpus.staves(job.split), model.vocabulary)
-    loss = TrOMRLoss(description.config.loss, model.vocabulary).to(resolve_device(job.device))
-    print(summary(score(model, loss, data, batch_size=job.batch_size)))
+    loss = TrOMRLoss(description.config.loss, model.vocabulary).to(device)
+    precision = supported_precision(device, description.config.train.precision)  # as it was scored in training
+    print(summary(score(model, loss, data, batch_size=job.batch_size, precision=precision)))
 
 
 def summary(evaluation: Evaluation) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from datasets.command_line import check_choice, main
 from datasets.errors import CheckpointError, ConfigError
+from datasets.files import restore_folder
 from datasets.prepare import CORPORA, PrepareConfig, prepare
 from omr_model import checkpoint
 from omr_model.config import PRESETS, STAFF_OF_PRESET, TrainingConfig
@@ -26,7 +27,7 @@ class TrainJob(TrainingConfig):
 
     Attributes:
         preset: `paper`, `tiny`, or `auto` by the device; names the defaults of everything else.
-        data: the corpus, prepared first where it is not yet; staves of the preset's size.
+        data, staff: the corpus and the size of its staves, prepared first where it is not yet.
         limit: at most about so many staves are prepared.
         corpora: where prepared corpora are.
         to: the checkpoint's folder, written after every epoch.
@@ -35,6 +36,7 @@ class TrainJob(TrainingConfig):
 
     preset: str = "auto"
     data: str = "engraved"
+    staff: str = "short"
     limit: int | None = None
     corpora: str = str(CORPORA)
     to: str = ""
@@ -46,12 +48,14 @@ class TrainJob(TrainingConfig):
 
 
 def default_job(words: Sequence[str]) -> TrainJob:
-    """The job that the words are laid over: the preset that they name."""
-    named = [word.partition("=")[2] for word in words if word.startswith("preset=")]
-    preset = named[-1] if named else "auto"
+    """The job that the words are laid over: the preset that they name, or that of the device that they name."""
+    named = dict(word.split("=", 1) for word in words if "=" in word)
+    preset = named.get("preset", "auto")
     check_choice("preset", preset, ("auto", *PRESETS))
-    config = PRESETS[preset_for_device("auto") if preset == "auto" else preset]
-    return TrainJob(model=config.model, loss=config.loss, train=config.train, preset=preset)
+    if preset == "auto":
+        preset = preset_for_device(named.get("train.device", "auto"))
+    config = PRESETS[preset]
+    return TrainJob(model=config.model, loss=config.loss, train=config.train, staff=STAFF_OF_PRESET[preset])
 
 
 def train(job: TrainJob) -> None:
@@ -59,10 +63,10 @@ def train(job: TrainJob) -> None:
     if not job.to:
         raise ConfigError("to=: name the folder for the checkpoint, such as to=runs/first")
     folder = Path(job.to)
+    restore_folder(folder)
     if folder.exists() and not job.resume:
         raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
-    staff = STAFF_OF_PRESET[preset_for_device(job.train.device) if job.preset == "auto" else job.preset]
-    corpus = prepare(PrepareConfig(data=job.data, staff=staff, limit=job.limit, corpora=job.corpora))
+    corpus = prepare(PrepareConfig(data=job.data, staff=job.staff, limit=job.limit, corpora=job.corpora))
 
     trainer = Trainer(job.training(), corpus)
     if job.resume:

@@ -23,7 +23,7 @@ from datasets.shards import PreparedCorpus
 from datasets.vocabulary import vocabulary
 from omr_model.config import TrainConfig, TrainingConfig
 from omr_model.data import EpochOrder, StaffDataset, check_fits, check_lengths, collate, validation_choice
-from omr_model.device import autocast, grad_scaler, resolve_device
+from omr_model.device import autocast, grad_scaler, resolve_device, supported_precision
 from omr_model.evaluation import Evaluation, evaluate
 from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
 from omr_model.model import Batch, TrOMR
@@ -108,8 +108,9 @@ class Trainer:
         # model
         self.model = TrOMR(config.model).to(self.device)
         self.loss = TrOMRLoss(config.loss, words).to(self.device)
-        self.optimizer = adamw(self.model, config.train, fused=True)
-        self.scaler = grad_scaler(self.device, config.train.precision)
+        self.optimizer = adamw(self.model, config.train)
+        self.precision = supported_precision(self.device, config.train.precision)
+        self.scaler = grad_scaler(self.device, self.precision)
         self.forward: Callable[[Batch], Any] = torch.compile(self.model) if config.train.compile else self.model
 
         # progress
@@ -137,7 +138,7 @@ class Trainer:
             self.loss,
             self.validation,
             batch_size=max(64, train.batch_size),
-            precision=train.precision,
+            precision=self.precision,
         )
 
     def _run_epoch(self) -> EpochRecord:
@@ -159,6 +160,8 @@ class Trainer:
         trained = time.perf_counter() - started
         self._check_growth(losses["total"])
         evaluation = self.evaluate()
+        if not math.isfinite(evaluation.losses["total"]):  # the last step alone may have spoilt the weights
+            raise DivergedError(f"the validation loss after epoch {self.epoch + 1} is not finite")
         self.epoch += 1
         seconds = time.perf_counter() - started
         per_epoch = len(self.order) * self.config.train.batch_size
@@ -180,7 +183,7 @@ class Trainer:
         batch = batch.to(str(self.device))
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
-        with autocast(self.device, self.config.train.precision):
+        with autocast(self.device, self.precision):
             losses: Losses = self.loss(self.forward(batch), batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
@@ -224,6 +227,7 @@ class Trainer:
             collate_fn=_Collate(length),
             num_workers=train.workers,
             persistent_workers=train.workers > 0,
+            generator=torch.Generator().manual_seed(train.seed),  # else it draws from dropout's, once a start
             pin_memory=self.device.type == "cuda",
         )
 
@@ -262,7 +266,7 @@ class _Stopwatch:
             yield batch
 
 
-def adamw(model: nn.Module, config: TrainConfig, *, fused: bool) -> torch.optim.AdamW:
+def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW whose decay falls on matrices and kernels, not on norms, biases and embeddings."""
     embeddings = {
         id(parameter)
@@ -279,4 +283,4 @@ def adamw(model: nn.Module, config: TrainConfig, *, fused: bool) -> torch.optim.
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow.compute as pc
 
 from datasets.command_line import main
 from datasets.errors import StudyError
+from datasets.files import new_folder
 from results.figures import training_curve
 from results.gather import gather, to_parquet
 from results.ranking import RankedTrial, best, rank
@@ -90,7 +90,7 @@ def export(config: ExportConfig) -> Export:
     epoch = _epoch_of_weights(epochs, description["epoch"])
     report = TrialReport(read_study(source), ranking, trial, epoch, tables.samples, str(target))
 
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
             shutil.copyfile(checkpoint / name, folder / name)
         _write_json(folder / "config.json", description["config"])
@@ -160,24 +160,6 @@ def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
 
 def _encode_moment(value: datetime) -> str:
     return value.isoformat()
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `target` when the block ends, or vanishes if it raises."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (target.with_name(f".{target.name}.{role}") for role in ("partial", "old"))
-    for rest in (partial, old):  # of an export that was killed
-        shutil.rmtree(rest, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 if __name__ == "__main__":

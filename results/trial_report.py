@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,7 +157,7 @@ def _machine_text(machine: Hardware) -> str:
 
 
 def _usage(folder: str) -> str:
-    return f"```sh\npython -m omr_model.predict checkpoint={folder} image=staff.png\n```"
+    return f"```sh\npython -m omr_model.predict checkpoint={shlex.quote(folder)} image=staff.png\n```"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -28,6 +28,9 @@ from search.config import SearchConfig
 
 CONF = "search.conf"
 GROUPS = ("space", "model", "data", "budget", "sampler", "scheduler", "cluster")
+SAME_FOR_ALL = {"train.epochs", "train.seed", "train.device", "train.validation_staves", "model.height", "model.width"}
+"""Fields that no space may move: trials that differ in them do not compare."""
+NO_GPU = {"trial.gpus=0", "cluster.gpus=0", "train.device=cpu"}
 DEFAULT_SPACES = ["dropout"]
 BUDGET_OF_PRESET = {"paper": "full", "tiny": "quick"}
 
@@ -44,7 +47,7 @@ def compose(words: Sequence[str]) -> SearchConfig:
     chosen = _check_words(words)
     fields = [_quoted(word) for word in words if not word.startswith("space=")]
     spaces = f"space=[{','.join(chosen.get('space', DEFAULT_SPACES))}]"
-    overrides = [*_by_device(chosen), spaces, *fields]
+    overrides = [*_by_device(words, chosen), spaces, *fields]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module=CONF, version_base="1.3"):
@@ -54,6 +57,15 @@ def compose(words: Sequence[str]) -> SearchConfig:
     config = typed(SearchConfig(), OmegaConf.to_container(tree, resolve=True))  # type: ignore[arg-type]
     _check_space_targets(config)
     return config
+
+
+def device_note(words: Sequence[str]) -> str | None:
+    """What the device decided, in one line; None if the words name a model."""
+    if "model" in _check_words(words):
+        return None
+    if _preset(words) == "paper":
+        return "a CUDA GPU: the paper's model on full staves (model=tiny takes short ones)"
+    return "no CUDA GPU: the tiny model on short staves (model=paper takes the paper's, for a GPU)"
 
 
 def choices(group: str) -> list[str]:
@@ -90,14 +102,17 @@ def _check_words(words: Sequence[str]) -> dict[str, list[str]]:
     return chosen
 
 
-def _by_device(chosen: dict[str, list[str]]) -> list[str]:
-    if "model" in chosen:
-        return [] if "budget" in chosen else [f"budget={BUDGET_OF_PRESET.get(chosen['model'][0], 'quick')}"]
+def _by_device(words: Sequence[str], chosen: dict[str, list[str]]) -> list[str]:
+    model = chosen["model"][0] if "model" in chosen else _preset(words)
+    named = [] if "model" in chosen else [f"model={model}"]
+    return named if "budget" in chosen else [*named, f"budget={BUDGET_OF_PRESET.get(model, 'quick')}"]
+
+
+def _preset(words: Sequence[str]) -> str:
+    """The preset for the device that trials will run on."""
     from omr_model.device import preset_for_device  # torch takes seconds: only when the device decides
 
-    preset = preset_for_device("auto")
-    budget = [] if "budget" in chosen else [f"budget={BUDGET_OF_PRESET[preset]}"]
-    return [f"model={preset}", *budget]
+    return preset_for_device("cpu" if NO_GPU & set(words) else "auto")
 
 
 def _quoted(word: str) -> str:
@@ -131,6 +146,8 @@ def _unknown(name: str) -> str:
 def _check_space_targets(config: SearchConfig) -> None:
     leaves = flat_fields(TrainingConfig())
     for name, parameter in config.space.parameters.items():
+        if parameter.target in SAME_FOR_ALL:
+            raise ConfigError(f"space parameter {name}: {parameter.target} must be the same for all trials of a study")
         if parameter.target not in leaves:
             near = difflib.get_close_matches(parameter.target, leaves, n=3)
             raise ConfigError(

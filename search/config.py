@@ -110,8 +110,8 @@ class SchedulerConfig:
     """
 
     name: str = "asha"
-    grace_epochs: int = 2
-    reduction_factor: int = 3
+    grace_epochs: int = 3
+    reduction_factor: int = 2
 
     def __post_init__(self) -> None:
         check_range("scheduler.grace_epochs", self.grace_epochs, 1)
@@ -169,7 +169,7 @@ class SearchConfig(TrainingConfig):
 
     Attributes:
         study: its name; empty is the space's name and the first free number.
-        seed: of the sampler and of every trial's training.
+        seed: of the sampler; `train.seed` is that of every trial's training.
         model, loss, train: what a trial trains, where the space says nothing else.
     """
 

@@ -99,6 +99,13 @@ class Console:
             + (f"; best so far {best.ser:.3f}, trial {best.number}" if best is not None else "")
         )
 
+    def say(self, text: str) -> None:
+        """Something that is no trial's progress, above the table or as a line."""
+        if self.live is None:
+            self._line(text)
+        else:
+            self.live.console.print(text, markup=False)
+
     def table(self) -> Table:
         """The trials as they stand, the best first among those that have ended."""
         names = _short_names([target for row in self.rows.values() for target in row.settings])
@@ -126,7 +133,7 @@ class Console:
         running = [row for row in self.rows.values() if row.state == "running"]
         ended = [row for row in self.rows.values() if row.state != "running"]
         ended.sort(key=lambda row: (-row.epoch, row.ser if row.ser is not None else float("inf")))
-        return running + ended[: ROWS - len(running)]
+        return (running + ended)[:ROWS]
 
     def _title(self) -> str:
         ended = sum(row.state != "running" for row in self.rows.values())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from datasets.command_line import flat_fields, guarded
-from search.compose import GROUPS, as_yaml, choices, compose, space_names
+from search.compose import GROUPS, as_yaml, choices, compose, device_note, space_names
 from search.config import SearchConfig
 from search.study import run_study
 
@@ -28,6 +28,9 @@ def main(words: list[str]) -> None:
     if SHOW in words:
         print(as_yaml(config), end="")
         return
+    note = device_note(fields)
+    if note is not None:
+        print(f"{'device':<10} {note}", flush=True)
     run_study(config, space_names(fields))
 
 

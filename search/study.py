@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.errors import StudyError
 from datasets.prepare import PrepareConfig, prepare
@@ -23,29 +24,33 @@ from search.config import SearchConfig
 from search.console import Console
 from search.space import SearchSpace
 
+if TYPE_CHECKING:  # it imports Ray
+    from search.engine.stop import Outcome
+
 
 def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     """Run a search: prepare, check, train trials, gather, export the best.
 
     Raises:
-        OmrError: anything a user can mend, before the first trial starts and with nothing left behind.
+        OmrError: anything a user can mend, before the first trial starts and with nothing left behind; or no
+            trial was trained to the end.
+        KeyboardInterrupt: the search was interrupted; what was trained is recorded and ranked.
     """
     config = named(config, spaces)
     space = SearchSpace(config.space, config.training())
     _refuse_existing(config.folder())
 
     corpus = _prepared(config)
-    check_vocabulary(config, corpus)
+    check_corpus(config, corpus)
 
     with _claimed(config.folder()) as folder:
         write_study(folder, _record(config, spaces, space, corpus))
-        finished = _run_trials(config, space, corpus)
-    _report(config, finished)
+        outcome = _run_trials(config, space, corpus)
+    _report(config, outcome)
 
 
 def named(config: SearchConfig, spaces: Sequence[str]) -> SearchConfig:
-    """The same search with a name, the space's and the first free number if it has none, and its seed set."""
-    config = replace(config, train=replace(config.train, seed=config.seed))
+    """The same search with a name: the space's and the first free number if it has none."""
     if config.study:
         if Path(config.study).name != config.study or config.study.startswith("."):
             raise StudyError(f"study={config.study}: a name is one folder's, without / and without a dot in front")
@@ -55,12 +60,21 @@ def named(config: SearchConfig, spaces: Sequence[str]) -> SearchConfig:
     return replace(config, study=next(name for name in free if not (Path(config.paths.studies) / name).exists()))
 
 
-def check_vocabulary(config: SearchConfig, corpus: PreparedCorpus) -> None:
-    """Raise VocabularyError, naming all of them, if the corpus has symbols that the model cannot write."""
+def check_corpus(config: SearchConfig, corpus: PreparedCorpus) -> None:
+    """Find out now what would fail every trial later.
+
+    Raises:
+        VocabularyError: symbols that the model cannot write, all of them named.
+        CorpusError: staves of another size than the model's picture, or longer than it can write.
+    """
+    from omr_model.data import StaffDataset, check_fits, check_lengths  # torch takes seconds: not before it must
+
+    words = vocabulary(config.model.vocabulary)
+    check_fits(config.model, corpus)
     for split in ("train", "validation"):
         staves = corpus.staves(split)
-        labels = (staves.semantic(index) for index in range(len(staves)))
-        vocabulary(config.model.vocabulary).check(labels, where=f"{corpus.path} ({split})")
+        words.check((staves.semantic(index) for index in range(len(staves))), where=f"{corpus.path} ({split})")
+        check_lengths(StaffDataset(staves, words), config.model.max_length)
 
 
 def _prepared(config: SearchConfig) -> PreparedCorpus:
@@ -76,7 +90,7 @@ def _prepared(config: SearchConfig) -> PreparedCorpus:
     )
 
 
-def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> bool:
+def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> Outcome:
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
     from search.engine.tuning import concurrent_trials, run_trials, rungs, trial_resources
 
@@ -123,15 +137,22 @@ def _share(cpus: int, gpus: float) -> str:
     return f"{gpus:g} GPU and {cores}" if gpus else cores
 
 
-def _report(config: SearchConfig, finished: bool) -> None:
+def _report(config: SearchConfig, outcome: Outcome) -> None:
+    """Say what came out, and leave as the outcome wants it: quietly, with an error, or as interrupted."""
     folder = config.folder()
-    best = export(ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best")))
-    print()
-    if not finished:
-        print("interrupted: what was trained until then is kept and ranked")
-    print(best.verdict)
-    print(f"best trial {_shown(best.folder)}/report.md")
-    print(f"tables     {_shown(folder)}/reports/  trials.parquet  epochs.parquet  samples.parquet")
+    print(f"\ntables     {_shown(folder)}/reports/  trials.parquet  epochs.parquet  samples.parquet")
+    try:
+        best = export(ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best")))
+    except StudyError as error:
+        if outcome != "interrupted":
+            raise
+        print(f"best trial none: {error}")
+    else:
+        print(f"best trial {_shown(best.folder)}/report.md\n\n{best.verdict}")
+    if outcome != "finished":
+        print(f"The search ended early: {outcome}.")
+    if outcome == "interrupted":
+        raise KeyboardInterrupt
 
 
 def _record(config: SearchConfig, spaces: Sequence[str], space: SearchSpace, corpus: PreparedCorpus) -> StudyRecord:

@@ -23,7 +23,6 @@ ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",  # a trial that it kills aborts the whole search
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, without its warning
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",  # in Ray's own processes
 }
 
@@ -58,6 +57,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         context = ray.init(
+            address="local",  # never somebody else's cluster that runs on this machine
             num_cpus=config.cpus,
             num_gpus=config.gpus,
             include_dashboard=config.dashboard,

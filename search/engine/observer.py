@@ -9,11 +9,13 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from datasets.errors import OmrError
 from omr_model.checkpoint import RESUME
 from results.gather import write_reports
 from results.journal import EndState, EpochReported, Journal, TrialEnded, TrialStarted
 from search.console import Console
 from search.engine.searcher import DIVERGED, METRIC, METRICS, STEP
+from search.engine.stop import Stop
 
 SECONDS_BETWEEN_REPORTS = 20.0
 
@@ -24,17 +26,18 @@ class Observer(tune.Callback):
     Args:
         study: the study's folder.
         console: what the person sees.
+        stop: tells trials that are cut off from those that were stopped for their SER.
         seed: every trial's.
         max_epochs: epochs of a trial that is trained to the end.
     """
 
-    def __init__(self, study: Path, console: Console, seed: int, max_epochs: int) -> None:
+    def __init__(self, study: Path, console: Console, stop: Stop, seed: int, max_epochs: int) -> None:
         self.study = study
         self.console = console
+        self.stop = stop
         self.seed = seed
         self.max_epochs = max_epochs
         self.journal = Journal(study / "events.jsonl")
-        self.stopping = False  # set when the search is over: trials that end from then on were not pruned
         self.running: dict[str, int] = {}
         self._reported = time.monotonic()
 
@@ -43,12 +46,16 @@ class Observer(tune.Callback):
         return {**self.__dict__, "console": None}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if trial.trial_id in self.running:  # goes on after a crash
-            return
         number, settings = trial.config["number"], trial.config["settings"]
-        self.running[trial.trial_id] = number
         self.journal.append(TrialStarted(trial.trial_id, number, self.seed, settings, time.time()))
-        self.console.started(number, settings)
+        if trial.trial_id not in self.running:
+            self.console.started(number, settings)
+        self.running[trial.trial_id] = number
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.console.say(
+            f"trial {trial.config['number']:>3}  crashed and goes on from its checkpoint: {_reason(trial)}"
+        )
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -67,8 +74,8 @@ class Observer(tune.Callback):
             self._end(trial, "diverged", str(result[DIVERGED]))
         elif result.get(STEP, 0) >= self.max_epochs:
             self._end(trial, "completed", "trained to the end")
-        elif self.stopping:
-            self._end(trial, "paused", "the search ended before the trial did")
+        elif self.stop.early:
+            self._end(trial, "paused", f"the search ended before the trial did: {self.stop.reason}")
         else:
             self._end(trial, "pruned", f"stopped after epoch {result.get(STEP, 0)} of {self.max_epochs}")
 
@@ -78,7 +85,7 @@ class Observer(tune.Callback):
     def finish(self) -> None:
         """The search is over: what still runs is paused, and the reports are written for the last time."""
         for trial_id, number in list(self.running.items()):
-            self._record_end(trial_id, number, "paused", "the search ended before the trial did")
+            self._record_end(trial_id, number, "paused", "the search ended in the middle of an epoch")
         write_reports(self.study)
 
     def _end(self, trial: Trial, state: EndState, message: str) -> None:
@@ -100,9 +107,13 @@ class Observer(tune.Callback):
         return str((Path(str(trial.path)) / name).relative_to(self.study)) if name else None
 
     def _write_reports_now_and_then(self) -> None:
-        if time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
+        if time.monotonic() - self._reported < SECONDS_BETWEEN_REPORTS:
+            return
+        self._reported = time.monotonic()
+        try:
             write_reports(self.study)
-            self._reported = time.monotonic()
+        except (OSError, OmrError) as error:  # reports can be made anew at any time; the search goes on
+            self.console.say(f"reports not written: {error}")
 
 
 def _reason(trial: Trial) -> str:

@@ -5,7 +5,7 @@ leaves a trial that ends in NaN running for ever: the sampler then learns from t
 one epoch as if they had been trained to the end. Here a trial reaches Optuna as what it was:
 
     trained to the end       COMPLETE with its SER
-    stopped early            PRUNED with its intermediate values
+    stopped early            PRUNED with its intermediate values, also where the search was interrupted
     diverged                 PRUNED with the values until then
     crashed                  FAIL
 """
@@ -21,6 +21,7 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.engine.stop import Stop
 from search.space import SearchSpace
 
 # What a trial reports to Tune: the value that is minimised, the epoch it was reached in, all other numbers of
@@ -36,17 +37,21 @@ class OptunaSearcher(Searcher):
         study: minimises SER.
         space: what a setting is.
         max_epochs: epochs of a trial that is trained to the end.
+        stop: says when no more trials are wanted.
     """
 
-    def __init__(self, study: optuna.Study, space: SearchSpace, max_epochs: int) -> None:
+    def __init__(self, study: optuna.Study, space: SearchSpace, max_epochs: int, stop: Stop) -> None:
         super().__init__(metric=METRIC, mode="min")
         self.study = study
         self.space = space
         self.max_epochs = max_epochs
+        self.stop = stop
         self.trials: dict[str, optuna.Trial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """A setting, queued points first; Optuna's number of the trial comes with it."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+        """A setting, queued points first; Optuna's number of the trial comes with it. Tune's mark for the end."""
+        if self.stop.early:
+            return Searcher.FINISHED
         trial = self.study.ask()
         self.trials[trial_id] = trial
         return {"number": trial.number, "settings": self.space.suggest(trial)}

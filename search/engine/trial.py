@@ -15,7 +15,7 @@ from omr_model.config import TrainingConfig, replace_fields
 from results.samples import SAMPLES_FILE, write_samples
 from search.engine.searcher import DIVERGED, METRIC, METRICS, STEP
 
-DIVERGED_SER = 1e6  # what the scheduler compares: worse than any SER, and finite, so that percentiles work
+DIVERGED_SER = 10.0  # what the scheduler compares: worse than any SER, but not so far that it moves a rung's cutoff
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
         torch.set_num_threads(job.threads)
         cv2.setNumThreads(job.threads)
     training = replace_fields(job.base, config["settings"])
+    if training.train.compile:
+        torch.compiler.reset()  # trials share a process; after eight of them torch would silently compile no more
     trainer = Trainer(training, PreparedCorpus.open(job.corpus))
     last = tune.get_checkpoint()
     if last is not None:

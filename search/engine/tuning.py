@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +13,19 @@ from typing import Any, TypeAlias
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from datasets.command_line import check_choice
 from datasets.errors import ConfigError
+from omr_model.config import TrainingConfig, replace_fields
 from search.config import SchedulerConfig, SearchConfig
 from search.console import Console
 from search.engine.cluster import Cluster
 from search.engine.observer import Observer
 from search.engine.searcher import METRIC, STEP, OptunaSearcher
+from search.engine.stop import EndOfEpoch, Outcome, Stop
 from search.engine.trial import TrialJob, train_trial
 from search.samplers import build_sampler
 from search.space import SearchSpace
@@ -33,22 +35,6 @@ SCHEDULERS = ("asha", "none")
 Trainable: TypeAlias = Callable[[Mapping[str, Any], TrialJob], None]
 
 
-class Deadline(tune.Stopper):
-    """Ends the whole search after some hours, and tells the observer that it did."""
-
-    def __init__(self, hours: float | None, observer: Observer) -> None:
-        self.end = None if hours is None else time.monotonic() + hours * 3600
-        self.observer = observer
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        if self.end is not None and time.monotonic() > self.end:
-            self.observer.stopping = True
-        return self.observer.stopping
-
-
 def run_trials(
     config: SearchConfig,
     space: SearchSpace,
@@ -56,8 +42,8 @@ def run_trials(
     corpus: Path,
     console: Console,
     trainable: Trainable = train_trial,
-) -> bool:
-    """Run a new study's trials; True if all of them were run, False if the search was interrupted.
+) -> Outcome:
+    """Run a new study's trials, and say whether all of them were run.
 
     Everything is in the study's folder afterwards: events, Optuna's storage, checkpoints, reports.
 
@@ -66,16 +52,19 @@ def run_trials(
 
     Raises:
         ConfigError: a trial asks for more than the cluster has; it would wait for ever.
+        KeyboardInterrupt: a second Ctrl-C; what was recorded until then is kept.
     """
     folder = config.folder().resolve()
     cpus, gpus = trial_resources(config, cluster)
-    observer = Observer(folder, console, config.train.seed, config.train.epochs)
-    job = TrialJob(base=config.training(), corpus=corpus.resolve(), threads=cpus if gpus == 0 else None)
+    stop = Stop(config.budget.hours)
+    observer = Observer(folder, console, stop, config.train.seed, config.train.epochs)
+    study = _optuna_study(config, space, folder)
+    job = TrialJob(_on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             num_samples=config.budget.trials,
-            search_alg=OptunaSearcher(_optuna_study(config, space, folder), space, config.train.epochs),
+            search_alg=OptunaSearcher(study, space, config.train.epochs, stop),
             scheduler=build_scheduler(config.scheduler, config.train.epochs),
             max_concurrent_trials=concurrent_trials(cluster, cpus, gpus),
             reuse_actors=True,  # a new process would import torch anew, which takes longer than a short epoch
@@ -87,17 +76,21 @@ def run_trials(
             storage_path=str(folder),
             verbose=0,
             callbacks=[observer],
-            stop=Deadline(config.budget.hours, observer),
+            stop=EndOfEpoch(stop),
             failure_config=tune.FailureConfig(max_failures=config.trial.retries),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # trials that fail are told by the console
-    with _graceful_stop(observer):
-        tuner.fit()
-    observer.finish()
-    return not observer.stopping
+    try:
+        with _graceful_stop(stop, console):
+            tuner.fit()
+    finally:
+        observer.finish()
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            study.tell(trial.number, state=TrialState.PRUNED)  # cut off: else it would count as running for ever
+    return stop.reason
 
 
 def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]:
@@ -114,6 +107,12 @@ def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]
     if cpus > cluster.cpus:
         raise ConfigError(f"trial.cpus={cpus}: there are {cluster.cpus} cores")
     return cpus, gpus
+
+
+def _on_its_device(training: TrainingConfig, cpus: int, gpus: float) -> TrainingConfig:
+    """Ray hides no GPU from a trial that asked for none, and loaders share the trial's cores."""
+    workers = min(training.train.workers, max(0, cpus - 1))
+    return replace_fields(training, {"train.device": "cuda" if gpus else "cpu", "train.workers": workers})
 
 
 def concurrent_trials(cluster: Cluster, cpus: int, gpus: float) -> int:
@@ -169,13 +168,17 @@ def _trial_name(trial: Any) -> str:
 
 
 @contextmanager
-def _graceful_stop(observer: Observer) -> Iterator[None]:
-    """On SIGTERM, or the first Ctrl-C, trials are stopped after their epoch and recorded as paused."""
+def _graceful_stop(stop: Stop, console: Console) -> Iterator[None]:
+    """The first Ctrl-C, or SIGTERM, ends each trial with its epoch; the second one ends the search at once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        observer.stopping = True
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.interrupted = True
+        console.say("stopping: each trial ends with its epoch; Ctrl-C again stops at once")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -15,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from datasets.shards import PreparedCorpus
 from omr_model.metrics import summarize
 from results.study import read_study
-from tests.end_to_end.commands import SMALL_MODEL, run
+from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
 from tests.end_to_end.conftest import Searched
 
 
@@ -46,12 +49,14 @@ def test_the_tables_are_complete_and_agree(searched: Searched) -> None:
     assert "completed" in set(trials["state"])
     completed = trials[trials["state"] == "completed"]
     assert (completed["epochs"] == 3).all()
+    validation = PreparedCorpus.open(searched.corpora / "engraved-short").staves("validation")
+    scored = min(12, len(validation))  # train.validation_staves=12
     for trial in trials.itertuples():
         rows = epochs[epochs["trial_id"] == trial.trial_id]
         assert list(rows["epoch"]) == list(range(1, trial.epochs + 1))
         assert rows["ser"].iloc[-1] == trial.ser
         read = samples[samples["trial_id"] == trial.trial_id]
-        assert len(read) == 12 or len(read) == len(samples["staff_id"].unique())
+        assert len(read) == scored
         assert read["distance"].sum() / read["reference_length"].sum() == pytest.approx(trial.ser)
     assert samples.groupby("trial_id")["staff_id"].apply(frozenset).nunique() == 1
 
@@ -132,6 +137,51 @@ def test_a_search_in_which_every_trial_diverges_says_so(searched: Searched) -> N
     assert sorted(states) == ["PRUNED", "PRUNED", "WAITING", "WAITING"]  # two of the log's points were not reached
 
 
+def test_ctrl_c_lets_each_trial_finish_its_epoch_and_keeps_it(searched: Searched) -> None:
+    words = [
+        *("space=dropout", "model=tiny", "study=stopped", *searched.paths, *SMALL_MODEL),
+        *("budget.trials=50", "train.epochs=200", "scheduler=none", "cluster.cpus=2", "cluster.dashboard=false"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "search.run", *words],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if "epoch  2/200" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "stopping: each trial ends with its epoch" in out
+    assert "best trial none: no trial is completed" in out
+    assert err.strip() == "interrupted"
+    trials = pd.read_parquet(searched.studies / "stopped" / "reports" / "trials.parquet")
+    assert set(trials["state"]) == {"paused"}
+    assert trials["epochs"].max() >= 2
+    assert trials["ser_low"].notna().all()  # the samples of the last epoch are there
+    told = JournalStorage(JournalFileBackend(str(searched.studies / "stopped" / "optuna.journal")))
+    states = {trial.state.name for trial in optuna.load_study(study_name="stopped", storage=told).trials}
+    assert states <= {"PRUNED", "WAITING"}
+
+
+def test_a_search_that_runs_out_of_time_ranks_what_it_has(searched: Searched) -> None:
+    done = run(
+        "search.run",
+        *("space=dropout", "model=tiny", "study=hurried", *searched.paths, *SMALL_MODEL, "scheduler=none"),
+        *("budget.trials=500", "budget.hours=0.007", "train.epochs=1", "cluster.cpus=2", "cluster.dashboard=false"),
+    )
+    assert done.status == 0, done.err
+    assert "The search ended early: out of time." in done.out
+    assert (searched.studies / "hurried" / "best" / "report.md").exists()
+
+
 def test_a_study_without_a_name_gets_the_spaces_and_a_number(searched: Searched) -> None:
     from search.compose import compose
     from search.study import named
@@ -147,4 +197,3 @@ def _write_picture(searched: Searched, path: Path) -> None:
 
     staves = PreparedCorpus.open(searched.corpora / "engraved-short").staves("test")
     assert cv2.imwrite(str(path), staves.image(0))
-    assert json.dumps(staves.semantic(0))

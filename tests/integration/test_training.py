@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from datasets.errors import CheckpointError, CorpusError, DivergedError, VocabularyError
+from datasets.files import restore_folder
 from datasets.shards import PreparedCorpus
 from omr_model import checkpoint
 from omr_model.config import TrainingConfig
 from omr_model.data import EpochOrder, StaffDataset, validation_choice
+from omr_model.model import Batch
 from omr_model.trainer import EpochRecord, Trainer
 from tests.models import SMALL, training
 
@@ -73,6 +75,44 @@ def test_a_nan_stops_the_training_as_diverged(corpus: PreparedCorpus, part: str)
     with pytest.raises(DivergedError, match="no longer finite within 2 steps of epoch 1"):
         trainer.fit()
     assert trainer.epoch == 0
+
+
+def test_weights_that_the_last_step_spoilt_are_no_completed_training(corpus: PreparedCorpus) -> None:
+    trainer = Trainer(training(epochs=1), corpus)
+    step = trainer._step
+
+    def spoil(batch: Batch, number: int) -> torch.Tensor:
+        losses = step(batch, number)
+        if number == 1:
+            next(trainer.model.decoder.parameters()).data.fill_(float("nan"))
+        return losses
+
+    trainer._step = spoil  # type: ignore[method-assign]
+    with pytest.raises(DivergedError, match="validation loss after epoch 1 is not finite"):
+        trainer.fit()
+
+
+def test_loader_processes_change_no_number(corpus: PreparedCorpus) -> None:
+    dropping = dataclasses.replace(SMALL, decoder=dataclasses.replace(SMALL.decoder, dropout=0.3))
+    alone, helped = (Trainer(training(dropping, workers=workers), corpus).fit() for workers in (0, 1))
+    assert numbers(alone) == numbers(helped)
+
+
+def test_a_checkpoint_survives_a_crash_between_two_renames(corpus: PreparedCorpus, tmp_path: Path) -> None:
+    trainer = Trainer(training(epochs=1), corpus)
+    trainer.fit(lambda record: checkpoint.save(trainer, record, tmp_path / "c"))
+    (tmp_path / "c").rename(tmp_path / ".c.old")
+    restore_folder(tmp_path / "c")
+    assert checkpoint.describe(tmp_path / "c").epoch == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_too(corpus: PreparedCorpus, precision: str) -> None:
+    [record] = Trainer(training(epochs=1, precision=precision), corpus).fit()
+    assert record.losses["total"] == pytest.approx(
+        Trainer(training(epochs=1), corpus).fit()[0].losses["total"], rel=0.05
+    )
 
 
 def test_a_loss_that_grows_stops_the_training_as_diverged(corpus: PreparedCorpus) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from datasets.errors import ConfigError
 from omr_model.config import PRESETS
-from search.compose import GROUPS, as_yaml, choices, compose, space_names
+from search.compose import GROUPS, as_yaml, choices, compose, device_note, space_names
 
 
 @pytest.mark.parametrize("space", choices("space"))
@@ -32,6 +32,17 @@ def test_without_a_gpu_the_tiny_model_and_the_quick_budget_are_chosen() -> None:
     assert config.model == PRESETS["tiny"].model
     assert config.staff().name == "short"
     assert config.budget == compose(["model=tiny", "budget=quick"]).budget
+    assert device_note(["space=dropout"]) == (
+        "no CUDA GPU: the tiny model on short staves (model=paper takes the paper's, for a GPU)"
+    )
+    assert device_note(["model=tiny"]) is None
+
+
+@pytest.mark.parametrize("word", ["trial.gpus=0", "cluster.gpus=0", "train.device=cpu"])
+def test_a_search_that_uses_no_gpu_takes_the_tiny_model(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert compose([]).model == PRESETS["paper"].model
+    assert compose([word]).model == PRESETS["tiny"].model
 
 
 def test_the_papers_model_comes_with_full_staves_and_the_full_budget() -> None:
@@ -76,6 +87,7 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
         (["++train.epochs=3"], "is not of the form"),
         (["space.parameters.decoder_dropout.low=0.9"], "`low` must be below `high`, but got 0.9 and 0.5"),
         (["space.parameters.decoder_dropout.target=model.nosuch"], "`target` model.nosuch is no field"),
+        (["space.parameters.decoder_dropout.target=train.epochs"], "train.epochs must be the same for all trials"),
     ],
 )
 def test_what_is_not_allowed_is_said_in_one_line(words: list[str], message: str) -> None:

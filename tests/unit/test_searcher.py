@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from omr_model.config import TrainingConfig
 from search.config import ParameterConfig, PointConfig, SpaceConfig
 from search.engine.searcher import OptunaSearcher
+from search.engine.stop import Outcome, Stop
 from search.space import SearchSpace
 from tests.models import SMALL
 
@@ -28,7 +29,7 @@ def searcher() -> OptunaSearcher:
     search_space = SearchSpace(space, TrainingConfig(model=SMALL))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     search_space.queue_points(study)
-    return OptunaSearcher(study, search_space, EPOCHS)
+    return OptunaSearcher(study, search_space, EPOCHS, Stop())
 
 
 def run(searcher: OptunaSearcher, trial_id: str, sers: list[float]) -> dict[str, float]:
@@ -100,17 +101,23 @@ def test_a_crashed_trial_has_failed(searcher: OptunaSearcher) -> None:
     assert only_trial(searcher).state == TrialState.FAIL
 
 
-def test_the_sampler_learns_from_every_state(searcher: OptunaSearcher) -> None:
-    searcher.study.sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=2)
-    for number in range(6):
-        searcher.on_trial_complete(str(number), run(searcher, str(number), [0.5] * (EPOCHS if number % 2 else 2)))
-    assert searcher.suggest("next")["number"] == 6
+def test_no_more_trials_are_suggested_once_the_search_is_to_end(searcher: OptunaSearcher) -> None:
+    searcher.stop.interrupted = True
+    assert searcher.suggest("a") == OptunaSearcher.FINISHED
+    assert len(searcher.study.get_trials(states=[TrialState.WAITING])) == 1
+
+
+def test_a_search_ends_for_one_reason() -> None:
+    assert (Stop().reason, Stop().early) == (Outcome.FINISHED, False)
+    assert Stop(hours=1.0).reason == Outcome.FINISHED
+    assert Stop(hours=1e-12).reason == Outcome.OUT_OF_TIME
+    assert Stop(hours=1e-12, interrupted=True).reason == Outcome.INTERRUPTED
 
 
 def test_what_was_running_is_known_again_after_a_restore(searcher: OptunaSearcher, tmp_path: Path) -> None:
     searcher.suggest("a")
     searcher.save(str(tmp_path / "state"))
-    again = OptunaSearcher(searcher.study, searcher.space, EPOCHS)
+    again = OptunaSearcher(searcher.study, searcher.space, EPOCHS, Stop())
     again.restore(str(tmp_path / "state"))
     again.on_trial_complete("a", {"epoch": EPOCHS, "ser": 0.4})
     assert searcher.study.best_value == 0.4
