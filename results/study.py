@@ -46,7 +46,7 @@ class StudyRecord:
         space: names of the spaces that are searched.
         parameters: targets of the searched parameters, such as `model.decoder.dropout`.
         corpus: what is trained on.
-        seed: of the sampler; each trial has its own beside it.
+        seed: of the sampler; the trainings' is in `config`.
         max_epochs: epochs of a trial that is not stopped early.
     """
 

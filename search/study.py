@@ -92,7 +92,8 @@ def _prepared(config: SearchConfig) -> PreparedCorpus:
 
 def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> Outcome:
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
-    from search.engine.tuning import concurrent_trials, run_trials, rungs, trial_resources
+    from search.engine.schedulers import rungs
+    from search.engine.tuning import concurrent_trials, run_trials, trial_resources
 
     with local_cluster(config.cluster) as cluster:
         cpus, gpus = trial_resources(config, cluster)

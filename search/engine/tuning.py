@@ -15,23 +15,21 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from datasets.command_line import check_choice
 from datasets.errors import ConfigError
 from omr_model.config import TrainingConfig, replace_fields
-from search.config import SchedulerConfig, SearchConfig
+from search.config import SearchConfig
 from search.console import Console
 from search.engine.cluster import Cluster
 from search.engine.observer import Observer
-from search.engine.searcher import METRIC, STEP, OptunaSearcher
+from search.engine.schedulers import build_scheduler
+from search.engine.searcher import OptunaSearcher
 from search.engine.stop import EndOfEpoch, Outcome, Stop
 from search.engine.trial import TrialJob, train_trial
 from search.samplers import build_sampler
 from search.space import SearchSpace
 
 OPTUNA_JOURNAL = "optuna.journal"
-SCHEDULERS = ("asha", "none")
 Trainable: TypeAlias = Callable[[Mapping[str, Any], TrialJob], None]
 
 
@@ -119,36 +117,6 @@ def concurrent_trials(cluster: Cluster, cpus: int, gpus: float) -> int:
     """How many trials fit side by side."""
     by_cpu = cluster.cpus // cpus
     return min(by_cpu, int(cluster.gpus / gpus)) if gpus else by_cpu
-
-
-def build_scheduler(config: SchedulerConfig, epochs: int) -> TrialScheduler:
-    """The scheduler that a configuration names.
-
-    Raises:
-        ConfigError: no such scheduler.
-    """
-    check_choice("scheduler", config.name, SCHEDULERS)
-    if config.name == "none":
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
-    return AsyncHyperBandScheduler(
-        time_attr=STEP,
-        metric=METRIC,
-        mode="min",
-        max_t=epochs,
-        grace_period=min(config.grace_epochs, epochs),
-        reduction_factor=config.reduction_factor,
-    )
-
-
-def rungs(config: SchedulerConfig, epochs: int) -> list[int]:
-    """The epochs after which trials are compared and stopped."""
-    if config.name == "none":
-        return []
-    found, rung = [], config.grace_epochs
-    while rung < epochs:
-        found.append(rung)
-        rung *= config.reduction_factor
-    return found
 
 
 def _optuna_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna.Study:

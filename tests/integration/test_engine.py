@@ -37,9 +37,10 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
+from search.engine.schedulers import rungs
 from search.engine.stop import Outcome
 from search.engine.trial import TrialJob
-from search.engine.tuning import concurrent_trials, run_trials, rungs, trial_resources
+from search.engine.tuning import concurrent_trials, run_trials, trial_resources
 from search.space import SearchSpace
 from tests.models import SMALL
 
@@ -184,8 +185,8 @@ def test_a_failed_trial_says_why(study: Path) -> None:
 
 def test_the_first_trials_are_the_spaces_points(study: Path) -> None:
     started = [event for event in read(study / "events.jsonl") if isinstance(event, TrialStarted)]
-    first = [event.params[TARGET] for event in sorted(started, key=lambda event: event.number)[:4]]
-    assert first == list(POINTS.values())
+    rates = {event.number: event.params[TARGET] for event in started}
+    assert [rates[number] for number in range(4)] == list(POINTS.values())
 
 
 def test_what_is_needed_to_go_on_is_deleted_where_nobody_goes_on(study: Path) -> None:
