@@ -1,8 +1,10 @@
 """The adapter to Ray: the only package that imports it (a test holds this).
 
-cluster.py    start Ray, say where the dashboard is
-searcher.py   Optuna as a Tune searcher, with honest states
-trial.py      one trial: the shared trainer inside a Tune trainable
-observer.py   what Tune tells us, into the journal and onto the terminal
-tuning.py     all of it put together: one Tuner, run to its end
+cluster.py      start Ray, say where the dashboard is
+searcher.py     Optuna as a Tune searcher, with honest states
+schedulers.py   who stops trials early
+stop.py         why and when a search ends early
+trial.py        one trial: the shared trainer inside a Tune trainable
+observer.py     what Tune does, into the journal and onto the terminal
+tuning.py       all of it put together: one Tuner, run to its end
 """

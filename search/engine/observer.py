@@ -39,6 +39,7 @@ class Observer(tune.Callback):
         self.max_epochs = max_epochs
         self.journal = Journal(study / "events.jsonl")
         self.running: dict[str, int] = {}
+        self.finished = 0  # trials that have ended of their own
         self._reported = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,6 +99,7 @@ class Observer(tune.Callback):
 
     def _record_end(self, trial_id: str, number: int, state: EndState, message: str) -> None:
         del self.running[trial_id]
+        self.finished += state != "paused"
         self.journal.append(TrialEnded(trial_id, state, message, time.time()))
         self.console.ended(number, state, message)
 

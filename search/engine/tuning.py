@@ -88,7 +88,7 @@ def run_trials(
         observer.finish()
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             study.tell(trial.number, state=TrialState.PRUNED)  # cut off: else it would count as running for ever
-    return stop.reason
+    return Outcome.FINISHED if observer.finished == config.budget.trials else stop.reason
 
 
 def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]:
@@ -110,7 +110,7 @@ def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]
 def _on_its_device(training: TrainingConfig, cpus: int, gpus: float) -> TrainingConfig:
     """Ray hides no GPU from a trial that asked for none, and loaders share the trial's cores."""
     workers = min(training.train.workers, max(0, cpus - 1))
-    return replace_fields(training, {"train.device": "cuda" if gpus else "cpu", "train.workers": workers})
+    return replace_fields(training, {"train.device": "auto" if gpus else "cpu", "train.workers": workers})
 
 
 def concurrent_trials(cluster: Cluster, cpus: int, gpus: float) -> int:
