@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.journal import Parameter
 from results.provenance import Hardware
@@ -48,7 +49,7 @@ class TrialReport:
         """The page."""
         sections = {
             "Setting": _setting(self.trial),
-            "Symbol error rate": _rates(self.trial, self.epoch),
+            "Symbol error rate": _rates(self.trial, self.epoch, self._staves()),
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
             "Ranking": _ranking(self.ranking),
             "Worst staves": _worst_staves(self.samples, self.trial.trial_id),
@@ -57,6 +58,9 @@ class TrialReport:
         }
         title = f"# Trial {self.trial.number} of study {self.study.name}\n\n{self.verdict()}\n"
         return "\n".join([title, *(f"## {name}\n\n{body}\n" for name, body in sections.items())])
+
+    def _staves(self) -> int:
+        return pc.sum(pc.equal(self.samples["trial_id"], self.trial.trial_id)).as_py() or 0
 
     def verdict(self) -> str:
         """The page's first paragraph (`results.verdict`)."""
@@ -70,7 +74,7 @@ def _setting(trial: RankedTrial) -> str:
     return _table(["parameter", "value"], rows)
 
 
-def _rates(trial: RankedTrial, epoch: Mapping[str, Any]) -> str:
+def _rates(trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
     interval = interval_text(trial) if epoch["epoch"] == trial.epochs else ""
     rows = [
         ("whole symbols", percent(epoch["ser"]), interval),
@@ -79,8 +83,9 @@ def _rates(trial: RankedTrial, epoch: Mapping[str, Any]) -> str:
         ("as the training log measured it", percent(epoch["log_ser"]), ""),
     ]
     notes = (
-        f"Validation staves after epoch {epoch['epoch']}, decoded greedily: edit distance over reference length, "
-        "summed over all staves. The errors by class add up to that of whole symbols."
+        f"On the {staves} validation staves that every trial is scored on, after epoch {epoch['epoch']}, decoded "
+        "greedily: edit distance over reference length, both summed over the staves. The errors by class add up to "
+        "that of whole symbols."
     )
     return f"{_table(['', 'SER', '95 % interval'], rows)}\n\n{notes}"
 
@@ -103,7 +108,8 @@ def _ranking(ranking: Sequence[RankedTrial]) -> str:
     note = (
         "Ranked are the trials that completed the largest number of epochs; what was stopped earlier has no rank. "
         "An interval tells what other pieces of music might give. It does not know that the best was chosen among "
-        "many, which flatters it: trust close ranks less than the figures say."
+        "many, which flatters it, nor what another training seed would give: trust close ranks less than the figures "
+        "say."
     )
     return f"{_table(header, rows)}\n\n{note}"
 

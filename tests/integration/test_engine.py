@@ -247,6 +247,6 @@ def test_the_dashboard_opens_with_the_token_and_only_with_it(cluster: Cluster) -
 
 def test_rungs_are_those_of_asha() -> None:
     config = SearchConfig().scheduler
-    assert (config.grace_epochs, config.reduction_factor) == (3, 2)
-    assert rungs(config, 9) == [3, 6]
-    assert rungs(config, 3) == []
+    assert (config.grace_epochs, config.reduction_factor) == (2, 2)
+    assert rungs(config, 9) == [2, 4, 8]
+    assert rungs(config, 2) == []

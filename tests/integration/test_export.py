@@ -92,7 +92,7 @@ def test_the_curve_is_a_picture(studies: Path) -> None:
     assert (height, width) == (640, 1600)
 
 
-def test_a_clear_difference_is_called_real(empty: Path) -> None:
+def test_a_clear_difference_is_told_from_the_choice_of_pieces(empty: Path) -> None:
     make_study(empty, [FakeTrial(0, (0.9,)), FakeTrial(1, (0.05,))])
     assert "more than the choice of pieces explains, in favour of trial 1" in run(empty).verdict
     other = run(empty, trial="0", to=str(empty.parent / "other")).verdict
