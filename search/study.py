@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -149,7 +150,7 @@ def _report(config: SearchConfig, outcome: Outcome) -> None:
             raise
         print(f"best trial none: {error}")
     else:
-        print(f"best trial {_shown(best.folder)}/report.md\n\n{best.verdict}")
+        print(f"best trial {_shown(best.folder)}/report.md\n\n{textwrap.fill(best.verdict, 100)}")
     if outcome != "finished":
         print(f"The search ended early: {outcome}.")
     if outcome == "interrupted":
