@@ -110,7 +110,7 @@ class SchedulerConfig:
     """
 
     name: str = "asha"
-    grace_epochs: int = 2
+    grace_epochs: int = 4
     reduction_factor: int = 2
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ from search.config import (
     ParameterConfig,
     PathsConfig,
     PointConfig,
+    SchedulerConfig,
     SearchConfig,
     SpaceConfig,
     TrialConfig,
@@ -97,6 +98,7 @@ def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
             points={name: PointConfig(origin=name, values={"dropout": rate}) for name, rate in POINTS.items()},
         ),
         budget=BudgetConfig(trials=10),
+        scheduler=SchedulerConfig(grace_epochs=2),
         trial=TrialConfig(retries=1),
         paths=PathsConfig(studies=str(studies)),
     )
@@ -247,6 +249,6 @@ def test_the_dashboard_opens_with_the_token_and_only_with_it(cluster: Cluster) -
 
 def test_rungs_are_those_of_asha() -> None:
     config = SearchConfig().scheduler
-    assert (config.grace_epochs, config.reduction_factor) == (2, 2)
-    assert rungs(config, 9) == [2, 4, 8]
-    assert rungs(config, 2) == []
+    assert (config.grace_epochs, config.reduction_factor) == (4, 2)
+    assert rungs(config, 9) == [4, 8]
+    assert rungs(config, 4) == []
