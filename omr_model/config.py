@@ -290,7 +290,7 @@ PRESETS = {
             decoder=DecoderConfig(depth=2, heads=4, attention_on_attention=False),
         ),
         loss=LossConfig(alpha=0.5, beta=0.1),
-        train=TrainConfig(epochs=9, staves_per_epoch=2_000, batch_size=16, learning_rate=1e-3, validation_staves=300),
+        train=TrainConfig(epochs=9, staves_per_epoch=2_400, batch_size=16, learning_rate=1e-3, validation_staves=300),
     ),
 }
 STAFF_OF_PRESET = {"paper": "full", "tiny": "short"}
