@@ -7,6 +7,7 @@ python -m omr_model.predict checkpoint=runs/first image=scans/ to=scans-read/
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from datasets.command_line import main
 from datasets.errors import ConfigError, ImageError
+from datasets.files import write_atomically
 from datasets.images import IMAGE_SUFFIXES, fit, read_gray
 from datasets.notation import format_semantic
 from omr_model import checkpoint
@@ -44,6 +46,7 @@ def predict(job: PredictJob) -> None:
         raise ConfigError("name both: checkpoint=FOLDER image=FILE_OR_FOLDER")
     paths = _pictures(Path(job.image))
     model = checkpoint.load_model(Path(job.checkpoint), resolve_device(job.device))
+    stems = Counter(path.stem for path in paths)
     unread = 0
     for path in tqdm(paths, unit="staff", disable=len(paths) == 1 or not sys.stderr.isatty(), leave=False):
         try:
@@ -57,7 +60,8 @@ def predict(job: PredictJob) -> None:
         if job.to:
             folder = Path(job.to)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{path.stem}.semantic").write_text(text + "\n", encoding="utf-8")
+            name = path.stem if stems[path.stem] == 1 else path.name  # a.png and a.jpg stay apart
+            write_atomically(folder / f"{name}.semantic", f"{text}\n".encode())
         else:
             print(f"{path.name}: {text}" if len(paths) > 1 else text)
     if unread:

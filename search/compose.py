@@ -69,8 +69,11 @@ def device_note(words: Sequence[str]) -> str | None:
 
 
 def choices(group: str) -> list[str]:
-    """The names that a group offers."""
-    files = {path.name.removesuffix(".yaml") for path in (resources.files(CONF) / group).iterdir() if _is_yaml(path)}
+    """The names that a group offers: its files, and for `model` the presets that Python defines."""
+    folder = resources.files(CONF) / group
+    files = (
+        {path.name.removesuffix(".yaml") for path in folder.iterdir() if _is_yaml(path)} if folder.is_dir() else set()
+    )
     return sorted(files | (set(PRESETS) if group == "model" else set()))
 
 

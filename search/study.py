@@ -45,8 +45,9 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     check_corpus(config, corpus)
 
     with _claimed(config.folder()) as folder:
-        write_study(folder, _record(config, spaces, space, corpus))
-        outcome = _run_trials(config, space, corpus)
+        record = _record(config, spaces, space, corpus)
+        write_study(folder, record)
+        outcome = _run_trials(config, space, corpus, record)
     _report(config, outcome)
 
 
@@ -91,7 +92,7 @@ def _prepared(config: SearchConfig) -> PreparedCorpus:
     )
 
 
-def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> Outcome:
+def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, record: StudyRecord) -> Outcome:
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
     from search.engine.schedulers import rungs
     from search.engine.tuning import concurrent_trials, run_trials, trial_resources
@@ -100,9 +101,10 @@ def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus
         cpus, gpus = trial_resources(config, cluster)
         abreast = concurrent_trials(cluster, cpus, gpus)
         stops = rungs(config.scheduler, config.train.epochs)
+        print(f"{'code':<10} {record.provenance.code}")
         print(_heading(config, corpus, f"{abreast} at a time, {_share(cpus, gpus)} each", stops))
         if cluster.dashboard is not None:
-            token = f"   token {cluster.token}   (the page asks for it once)" if cluster.token else ""
+            token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
             print(f"dashboard  {cluster.dashboard}{token}")
         print(flush=True)
         with Console(config.budget.trials, config.train.epochs, stops) as console:

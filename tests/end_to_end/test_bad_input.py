@@ -92,12 +92,14 @@ def test_in_a_folder_the_readable_pictures_are_read_all_the_same(searched: Searc
     pictures.mkdir()
     for index in range(2):
         (pictures / f"staff {index}.png").write_bytes(encode_png(staves.image(index)))
+    (pictures / "staff 1.jpeg").write_bytes((pictures / "staff 1.png").read_bytes())
     (pictures / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     (pictures / "._staff 0.png").write_bytes(b"what macOS leaves")
     to = tmp_path / "read"
     done = run("omr_model.predict", f"checkpoint={searched.folder / 'best'}", f"image={pictures}", f"to={to}")
-    assert_refused(done, "1 of 3 files")
-    assert sorted(path.name for path in to.iterdir()) == ["staff 0.semantic", "staff 1.semantic"]
+    assert_refused(done, "1 of 4 files")
+    names = ["staff 0.semantic", "staff 1.jpeg.semantic", "staff 1.png.semantic"]
+    assert sorted(path.name for path in to.iterdir()) == names
 
 
 @pytest.mark.parametrize(
