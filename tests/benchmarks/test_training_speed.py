@@ -25,4 +25,4 @@ def test_data_loading_share(benchmark: BenchmarkFixture, corpus: PreparedCorpus)
     shares = [record.data_seconds * record.samples_per_second / 320 for record in records]
     benchmark.extra_info["data_share"] = round(sorted(shares)[len(shares) // 2], 4)
     benchmark.extra_info["staves_per_second"] = round(records[-1].samples_per_second)
-    assert len(records) == 4
+    assert records
