@@ -38,7 +38,7 @@ class CodeVersion:
 
     def __str__(self) -> str:
         if self.commit == UNVERSIONED:
-            return "UNVERSIONED: no git commit leads back to this code"
+            return "unversioned: NO git commit leads back to this code"
         return f"run {self.run_number}, commit {self.commit[:8]}" + (", uncommitted changes" if self.dirty else "")
 
 
