@@ -8,7 +8,8 @@
     ├── ImageError             a file that is no readable image
     ├── CheckpointError        a checkpoint that is missing, damaged or of another model
     ├── DivergedError          a training whose loss is no longer finite, or grows without end
-    └── StudyError             a study that is missing, or there already
+    ├── StudyError             a study that is missing, or there already
+    └── LogError               a training log that is damaged, or an entry that it cannot hold
 
 A command line turns them into one message and exit status 2 (`datasets.command_line`); anything else is a
 fault of ours and keeps its traceback.
@@ -49,3 +50,7 @@ class DivergedError(OmrError):
 
 class StudyError(OmrError):
     """A study that is missing, or that is there already."""
+
+
+class LogError(OmrError):
+    """A training log that is damaged, or an entry that cannot be written so that it reads back."""

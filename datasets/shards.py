@@ -165,6 +165,10 @@ class Staves(Sequence[StaffSample]):
     def source(self, index: int) -> str:
         return str(self._value("source", index))
 
+    def sources(self) -> list[str]:
+        """The source of every staff."""
+        return [source for table in self._tables for source in table.column("source").to_pylist()]
+
     def work(self, index: int) -> str:
         """The piece it comes from."""
         return str(self._value("work", index))

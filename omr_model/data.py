@@ -1,11 +1,12 @@
-"""Prepared staves to batches.
+"""Prepared staves to batches: read and tokenised as they are, or drawn as the training mix wants them.
 
-The order of staves depends on the seed and on how many staves were drawn before, and on nothing else: a
+The order depends on the seed and on how many samples were drawn before, and on nothing else (`omr_model.mix`): a
 training that goes on from a checkpoint draws what an uninterrupted one would have drawn.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from datasets.errors import CorpusError
+from datasets.distortion import distort
+from datasets.negatives import negative
 from datasets.notation import Symbol, parse
-from datasets.shards import PreparedCorpus, Staves
+from datasets.seeds import seed_from
+from datasets.shards import Staves
 from datasets.vocabulary import Tokens, Vocabulary
-from omr_model.config import ModelConfig
+from omr_model.config import MixConfig
+from omr_model.fits import check_counts, read_labels
+from omr_model.mix import NEGATIVE, Draw, MixPlan
 from omr_model.model import Batch
 
 VALIDATION_SEED = 20240411  # fixed: every trial of every study is scored on the same staves
@@ -35,14 +40,14 @@ class StaffDataset(Dataset[Sample]):
     """Images decoded when they are asked for, labels tokenised once at the start.
 
     Raises:
-        VocabularyError: a label with a symbol that the vocabulary does not have.
+        VocabularyError: symbols that the vocabulary lacks, all of them named.
     """
 
     def __init__(self, staves: Staves, vocabulary: Vocabulary, indices: Sequence[int] | None = None) -> None:
         self.staves = staves
         self.vocabulary = vocabulary
         self.indices = range(len(staves)) if indices is None else indices
-        self.tokens = [vocabulary.encode(self.reference(position)) for position in range(len(self.indices))]
+        self.tokens = [vocabulary.encode(label) for label in read_labels(vocabulary, staves, self.indices)]
 
     def reference(self, position: int) -> list[Symbol]:
         """What is printed on a staff, in the words of the vocabulary."""
@@ -63,56 +68,90 @@ def validation_choice(staves: int, at_most: int | None) -> list[int]:
     return sorted(int(index) for index in chosen)
 
 
-def check_fits(model: ModelConfig, corpus: PreparedCorpus) -> None:
-    """Raise CorpusError if the staves are of another size than the model's picture."""
-    manifest = corpus.manifest
-    if (manifest.height, manifest.width) != (model.height, model.width):
-        raise CorpusError(
-            f"{corpus.path} holds staves of {manifest.height} x {manifest.width} pixels, but the model reads "
-            f"{model.height} x {model.width}; choose another staff size or model preset"
-        )
-
-
 def check_lengths(data: StaffDataset, max_length: int) -> None:
     """Raise CorpusError if there is no staff, or one with more symbols than the model can write."""
-    if not len(data):
-        raise CorpusError(f"{data.staves.corpus.path} has no {data.staves.split} staves; prepare more of them")
-    longest = max(range(len(data)), key=lambda position: len(data.tokens[position].rhythm))
-    symbols = len(data.tokens[longest].rhythm) - 2  # less start and end
-    if symbols > max_length - 2:
-        raise CorpusError(
-            f"staff {data.staves.staff_id(data.indices[longest])} has {symbols} symbols, but the model writes at "
-            f"most {max_length - 2} (`model.max_length` {max_length}, less start and end)"
-        )
+    counts = [_symbols(tokens) for tokens in data.tokens]
+    check_counts(counts, data.staves, data.indices, max_length)
 
 
-class EpochOrder(Sampler[list[int]]):
-    """Which staves an epoch draws: permutations of the split, one after another, cut into epochs.
+class TrainingStaves(Dataset[Sample]):
+    """What the trainer learns from: a sample for every `Draw` of the mix, distorted by the draw's own seed."""
+
+    def __init__(self, data: StaffDataset, mix: MixConfig) -> None:
+        self.data = data
+        self.distortion = mix.distortion
+        self._empty = data.vocabulary.encode([])
+
+    def __len__(self) -> int:
+        """How many staves there are to draw."""
+        return len(self.data)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        sample = self._negative(draw) if draw.position == NEGATIVE else self.data[draw.position]
+        image = distort(sample.image, self.distortion, seed_from(draw.seed, "distortion"))
+        tokens = beginning(sample.tokens, seed_from(draw.seed, "cut")) if draw.cut else sample.tokens
+        return Sample(image, tokens)
+
+    def _negative(self, draw: Draw) -> Sample:
+        size = self.data.staves.corpus.manifest
+        return Sample(negative(size.height, size.width, seed_from(draw.seed, "negative")), self._empty)
+
+
+def beginning(tokens: Tokens, seed: int) -> Tokens:
+    """BOS and the first symbols, at least one and not all of them; a label of one symbol stays whole.
+
+    There is no EOS: the loss is to count what is there, and not to say that the staff ends here.
+    """
+    symbols = _symbols(tokens)
+    if symbols < 2:
+        return tokens
+    end = 1 + int(np.random.default_rng(seed).integers(1, symbols))
+    return Tokens(*(branch[:end] for branch in (tokens.rhythm, tokens.pitch, tokens.lift, tokens.note)))
+
+
+def _symbols(tokens: Tokens) -> int:
+    return len(tokens.rhythm) - 2  # less BOS and EOS
+
+
+class EpochOrder(Sampler[list[Draw]]):
+    """Which samples an epoch draws: an endless plan, cut into epochs of full batches.
 
     Args:
-        staves: in the split.
-        per_epoch: staves an epoch, rounded down to whole batches, but at least one batch; None is the split.
-        batch_size: staves a batch; every batch is full.
-        seed: of the permutations.
+        sources: the source of every staff.
+        mix: what the staves are made of.
+        per_epoch: samples an epoch, rounded down to whole steps, but at least one step; None is as many as there
+            are staves, whatever the mix, so that trainings on different mixes take as long.
+        batch_size: samples a batch.
+        accumulation: batches a step.
+        seed: of the plan.
+
+    Raises:
+        ConfigError: the mix names a source that is not there, or leaves none.
     """
 
-    def __init__(self, staves: int, per_epoch: int | None, batch_size: int, seed: int) -> None:
-        self.staves = staves
+    def __init__(
+        self,
+        sources: Sequence[str],
+        mix: MixConfig,
+        per_epoch: int | None,
+        batch_size: int,
+        accumulation: int,
+        seed: int,
+    ) -> None:
+        self.plan = MixPlan(sources, mix, seed)
         self.batch_size = batch_size
-        self.batches = max(1, (per_epoch or staves) // batch_size)
-        self.seed = seed
+        self.batches = accumulation * max(1, (per_epoch or len(sources)) // (batch_size * accumulation))
         self.epoch = 0
 
     def __len__(self) -> int:
         return self.batches
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         """The batches of the epoch that `epoch` names."""
         count = self.batches * self.batch_size
-        first, offset = divmod(self.epoch * count, self.staves)
-        passes = range(first, first + 1 + (offset + count) // self.staves)
-        order = np.concatenate([np.random.default_rng((self.seed, one)).permutation(self.staves) for one in passes])
-        yield from order[offset : offset + count].reshape(self.batches, self.batch_size).tolist()
+        draws = self.plan.draws(self.epoch * count, count)
+        for _ in range(self.batches):
+            yield list(itertools.islice(draws, self.batch_size))
 
 
 def collate(samples: Sequence[Sample], length: int | None = None) -> Batch:

@@ -62,7 +62,7 @@ class EngravedSource(Source):
     """Single staves of ABC tunes, drawn by Verovio."""
 
     name = "engraved"
-    recipe = 1
+    recipe = 2
 
     def default_limit(self, size: StaffSize) -> int | None:
         return _LIMITS[size.name]
@@ -147,7 +147,7 @@ class _Cutter:
         return StaffSample(
             staff_id=self._name(cut_.start),
             work=self.piece.work,
-            source=EngravedSource.name,
+            source=collection_of(self.piece.work),
             image=image,
             semantic=format_semantic(run.symbols),
         )
@@ -190,6 +190,11 @@ def corpus_folder() -> Path:
     if spec is None or spec.origin is None:
         raise CorpusError("data=engraved takes its tunes from the music21 package, which is not installed")
     return Path(spec.origin).parent / "corpus"
+
+
+def collection_of(work: str) -> str:
+    """The collection that a tune stands in, one of `COLLECTIONS`: the source of its staves."""
+    return work.partition("/")[0]
 
 
 def normalised_title(title: str) -> str:

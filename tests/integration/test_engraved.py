@@ -22,8 +22,14 @@ class TestEngravedFull(CorpusContract):
 
 
 def test_all_collections_take_part(corpus: PreparedCorpus) -> None:
-    collections = {staff.work.partition("/")[0] for staff in corpus.staves("train")}
-    assert collections == set(COLLECTIONS)
+    assert set(corpus.staves("train").sources()) == set(COLLECTIONS)
+
+
+def test_the_source_of_a_staff_is_the_collection_of_its_tune(corpus: PreparedCorpus) -> None:
+    staves = corpus.staves("train")
+    assert corpus.manifest.sources.keys() == set(COLLECTIONS)
+    assert staves.sources() == [staff.work.partition("/")[0] for staff in staves]
+    assert staves.sources() == [staff.source for staff in staves]
 
 
 def test_a_tune_gives_few_staves(corpus: PreparedCorpus) -> None:
