@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from datasets.command_line import typed
+from datasets.command_line import flat_fields, typed
 from datasets.errors import CheckpointError, ConfigError
 from datasets.files import new_folder
 from datasets.vocabulary import vocabulary
@@ -30,6 +31,12 @@ from omr_model.trainer import EpochRecord, Trainer
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION, RESUME = "model.safetensors", "checkpoint.json", "resume.pt"
+
+# What may change in the middle of a training: weights and the optimiser's state still fit. Which parameters decay
+# sorts them into groups, and the fused kernels keep their state in other forms, so neither may.
+CHANGEABLE = ("loss.", "optimizer.", "train.mix.", "train.dropout.")
+RATES = ("drop_rate", "drop_path_rate", "dropout", "attention_dropout")
+FIXED = ("optimizer.decay_norms", "optimizer.decay_biases", "optimizer.decay_embeddings", "optimizer.fused")
 
 
 @dataclass(frozen=True)
@@ -118,15 +125,29 @@ def load_model(folder: Path, device: torch.device) -> TrOMR:
     return model.to(device).eval()
 
 
-def restore(trainer: Trainer, folder: Path) -> None:
+def may_change(target: str) -> bool:
+    """Whether a leaf of the configuration may change in the middle of a training: `optimizer.weight_decay`."""
+    is_rate = target.startswith("model.") and target.rpartition(".")[2] in RATES
+    return target not in FIXED and (is_rate or target.startswith(CHANGEABLE))
+
+
+def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
     """Put a trainer where it was when the checkpoint was written; it goes on to the same numbers.
+
+    Args:
+        adopt: go on with the trainer's own configuration, which may differ in what `may_change`: weights, the
+            optimiser's moments, epoch and random state are the checkpoint's.
 
     Raises:
         CheckpointError: missing or damaged, or of another model, loss or training.
     """
     description = describe(folder)
-    if description.config != trainer.config:
+    changed = _differences(description.config, trainer.config)
+    if changed and not adopt:
         raise CheckpointError(f"{folder} is of another configuration; resume with the one in its {DESCRIPTION}")
+    fixed = [target for target in changed if not may_change(target)]
+    if fixed:
+        raise CheckpointError(f"{folder} differs in {', '.join(fixed)}, which cannot change during a training")
     if description.corpus_hash != trainer.corpus.manifest.content_hash:
         raise CheckpointError(f"{folder} was trained on another version of the corpus than {trainer.corpus.path}")
     _load_weights(trainer.model, folder / WEIGHTS)
@@ -134,13 +155,28 @@ def restore(trainer: Trainer, folder: Path) -> None:
         state = torch.load(folder / RESUME, map_location=trainer.device, weights_only=True)
     except Exception as error:  # torch.load raises whatever the pickle layer does
         raise CheckpointError(f"{folder / RESUME} cannot be read: {error}") from None
+    own = [{name: value for name, value in group.items() if name != "params"} for group in _groups(trainer)]
     trainer.optimizer.load_state_dict(state["optimizer"])
+    if adopt:
+        for group, options in zip(_groups(trainer), own, strict=True):
+            group.update(options)  # betas and weight decay came with the state
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.epoch = state["epoch"]
-    trainer.first_loss = state["first_loss"]
+    loss_changed = any(target.startswith("loss.") for target in changed)
+    trainer.first_loss = math.inf if loss_changed else state["first_loss"]  # of another loss it says nothing
     torch.set_rng_state(state["torch_rng"].cpu())
     if trainer.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda_rng"].cpu(), trainer.device)
+
+
+def _differences(one: TrainingConfig, other: TrainingConfig) -> list[str]:
+    """The leaves that are not the same."""
+    others = flat_fields(other)
+    return [target for target, value in flat_fields(one).items() if value != others[target]]
+
+
+def _groups(trainer: Trainer) -> list[dict[str, Any]]:
+    return trainer.optimizer.param_groups
 
 
 def _resume_state(trainer: Trainer) -> dict[str, Any]:

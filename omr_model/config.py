@@ -1,8 +1,7 @@
-"""What a training is: three frozen dataclasses, checked when they are built.
+"""What a training is: four frozen dataclasses, checked when they are built.
 
-`ModelConfig`, `LossConfig` and `TrainConfig` default to the paper (TrOMR, arXiv 2308.09370) and to the
-training log's recipe where the paper is silent. `PRESETS` names the two ways to run: `paper` for a GPU, `tiny`
-for two CPU cores.
+`ModelConfig`, `LossConfig`, `OptimizerConfig` and `TrainConfig` default to the paper (TrOMR, arXiv 2308.09370)
+and to the training log's recipe where the paper is silent; `omr_model.presets` names whole trainings.
 """
 
 from __future__ import annotations
@@ -11,31 +10,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from datasets.command_line import check_choice, check_range, typed
 from datasets.errors import ConfigError
 from datasets.vocabulary import VOCABULARIES
 
 BRANCHES = ("rhythm", "pitch", "lift", "note")
 NORMS = ("group", "batch")
-PRECISIONS = ("fp32", "bf16", "fp16")
+FAMILIES = {"resnetv2": 1, "inception_resnet_v2": 2, "convnext": 1}
+"""Backbones by name, and how often each halves the picture beside once a stage."""
+INCEPTION_BLOCKS = (10, 20, 9)
+PRECISIONS = ("fp32", "bf16", "fp16", "mixed")
+SCHEDULES = ("cosine", "linear", "constant")
+FUSED = ("torch", "apex", "none")
+DROPOUT_SCHEDULES = ("standard", "early", "late", "none")
+DROPOUT_KINDS = ("both", "dropout", "drop_path")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    """timm's ResNetV2 under the encoder.
+    """A timm network under the encoder.
 
     Attributes:
-        layers: blocks in each stage; the first stage has stride 4 (its stem), every further one doubles it.
-        channels: width of each stage; as many as `layers`.
-        stem_channels: width of the stem.
-        basic: two 3 x 3 convolutions a block instead of a bottleneck.
-        bottle_ratio: width inside a block as a share of its stage's.
-        norm: `group` (32 groups, with weight-standardised convolutions, as the paper) or `batch`.
+        family: `resnetv2` (the paper), `inception_resnet_v2` (training log, run 50), or `convnext`.
+        layers: blocks in each stage. ResNetV2 and ConvNeXt begin with stride 4 (their stem), InceptionResNetV2
+            with stride 8; every further stage doubles it. InceptionResNetV2 as published is 10/20/9.
+        channels: width of each stage; as many as `layers`, but none for InceptionResNetV2, whose widths are fixed.
+        stem_channels: width of ResNetV2's stem.
+        basic: ResNetV2 with two 3 x 3 convolutions a block instead of a bottleneck.
+        bottle_ratio: width inside a block of ResNetV2 as a share of its stage's.
+        norm: ResNetV2's: `group` (32 groups, with weight-standardised convolutions, as the paper) or `batch`. The
+            others have the norm they were published with.
         drop_rate: dropout on the feature map that leaves the backbone.
         drop_path_rate: stochastic depth, rising linearly to this rate at the last block. The training log's
             "dropout" is this and `drop_rate` together.
     """
 
+    family: str = "resnetv2"
     layers: tuple[int, ...] = (2, 3, 7)
     channels: tuple[int, ...] = (256, 512, 1024)
     stem_channels: int = 64
@@ -48,24 +60,48 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))  # a YAML list, made hashable
         object.__setattr__(self, "channels", tuple(self.channels))
-        if not self.layers or len(self.layers) != len(self.channels):
-            raise ConfigError(
-                "`backbone.layers` and `backbone.channels` must name the same stages, "
-                f"but got {list(self.layers)} and {list(self.channels)}"
-            )
-        check_range("backbone.bottle_ratio", self.bottle_ratio, 0.01, 1)
+        check_choice("backbone.family", self.family, tuple(FAMILIES))
         check_choice("backbone.norm", self.norm, NORMS)
-        groups = 32 if self.norm == "group" else 1
-        for width in (self.stem_channels, *self.channels):
-            if width % groups or width < 1:
-                raise ConfigError(f"`backbone` widths must be multiples of {groups}, but got {width}")
+        check_range("backbone.bottle_ratio", self.bottle_ratio, 0.01, 1)
         check_range("backbone.drop_rate", self.drop_rate, 0, 0.95)
         check_range("backbone.drop_path_rate", self.drop_path_rate, 0, 0.95)
+        if not self.layers or min(self.layers) < 1:
+            raise ConfigError(f"`backbone.layers` must name at least one block a stage, but got {list(self.layers)}")
+        if self.family == "inception_resnet_v2":
+            self._check_inception()
+        else:
+            self._check_widths()
 
     @property
     def stride(self) -> int:
         """Pixels of the image per cell of the feature map, in both directions."""
-        return int(2 ** (len(self.layers) + 1))
+        return int(2 ** (len(self.layers) + FAMILIES[self.family]))
+
+    def _check_inception(self) -> None:
+        if self.channels:
+            raise ConfigError(
+                f"inception_resnet_v2 has fixed widths: `backbone.channels` must be [], but got {list(self.channels)}"
+            )
+        too_many = any(asked > there for asked, there in zip(self.layers, INCEPTION_BLOCKS, strict=False))
+        if too_many or len(self.layers) > len(INCEPTION_BLOCKS):
+            raise ConfigError(
+                f"inception_resnet_v2 has at most {'/'.join(map(str, INCEPTION_BLOCKS))} blocks, but "
+                f"`backbone.layers` asks for {list(self.layers)}"
+            )
+
+    def _check_widths(self) -> None:
+        if len(self.layers) != len(self.channels):
+            raise ConfigError(
+                "`backbone.layers` and `backbone.channels` must name the same stages, "
+                f"but got {list(self.layers)} and {list(self.channels)}"
+            )
+        if self.family == "convnext" and len(self.layers) > 4:
+            raise ConfigError(f"convnext has at most 4 stages, but `backbone.layers` names {len(self.layers)}")
+        grouped = self.norm == "group" and self.family == "resnetv2"
+        groups, inside = (32, [width * self.bottle_ratio for width in self.channels]) if grouped else (1, [])
+        for width in (self.stem_channels, *self.channels, *inside):
+            if width % groups or width < 1:
+                raise ConfigError(f"`backbone` widths must be multiples of {groups}, but got {width:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +200,10 @@ class LossConfig:
     Attributes:
         alpha: weight of the four cross entropies (0.1: training log, from run 3 on).
         beta: weight of the consistency term (0.9: training log, from run 3 on).
+        gamma: scale of the consistency term: it is so many times the mean L1 distance (10: TrOMR's published
+            code). Only beta x gamma counts.
+        label_smoothing: share of every target that is spread over the other entries (Szegedy et al., arXiv
+            1512.00567); not where the focal loss is on.
         focal_gamma: focusing exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is off.
         focal_alpha: its constant factor.
         focal_branches: the branches it is used on (training log, run 70: the lift alone).
@@ -172,6 +212,8 @@ class LossConfig:
 
     alpha: float = 0.1
     beta: float = 0.9
+    gamma: float = 10.0
+    label_smoothing: float = 0.0
     focal_gamma: float = 0.0
     focal_alpha: float = 0.25
     focal_branches: tuple[str, ...] = ("lift",)
@@ -181,6 +223,8 @@ class LossConfig:
         object.__setattr__(self, "focal_branches", tuple(self.focal_branches))
         check_range("loss.alpha", self.alpha, 0)
         check_range("loss.beta", self.beta, 0)
+        check_range("loss.gamma", self.gamma, 0)
+        check_range("loss.label_smoothing", self.label_smoothing, 0, 0.9)
         check_range("loss.focal_gamma", self.focal_gamma, 0)
         check_range("loss.focal_alpha", self.focal_alpha, 0, 1)
         for branch in self.focal_branches:
@@ -188,20 +232,107 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its learning rate.
+
+    Attributes:
+        learning_rate: the peak (1e-4: training log, from run 3 on; the paper's Adam had 1e-3).
+        schedule: what follows the warm-up: half a `cosine` to zero, a `linear` fall to zero, or `constant`.
+        warmup: share of all steps over which the rate rises linearly.
+        weight_decay: decoupled decay (0.01: training log) on matrices and kernels.
+        decay_norms, decay_biases, decay_embeddings: let it fall on these too.
+        beta1, beta2: decay of the moments.
+        gradient_clip: largest norm of the gradient.
+        fused: PyTorch's fused kernel (`torch`), NVIDIA Apex's FusedAdam (`apex`, the training log's "fast"
+            option; Apex must be installed), or `none`.
+    """
+
+    learning_rate: float = 1e-4
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    decay_norms: bool = False
+    decay_biases: bool = False
+    decay_embeddings: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    gradient_clip: float = 1.0
+    fused: str = "torch"
+
+    def __post_init__(self) -> None:
+        check_range("optimizer.learning_rate", self.learning_rate, 0, 1)
+        check_choice("optimizer.schedule", self.schedule, SCHEDULES)
+        check_range("optimizer.warmup", self.warmup, 0, 1)
+        check_range("optimizer.weight_decay", self.weight_decay, 0, 10)
+        check_range("optimizer.beta1", self.beta1, 0, 0.9999)
+        check_range("optimizer.beta2", self.beta2, 0, 0.99999)
+        check_range("optimizer.gradient_clip", self.gradient_clip, 1e-6)
+        check_choice("optimizer.fused", self.fused, FUSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropoutScheduleConfig:
+    """When dropout is on (Liu et al., Dropout Reduces Underfitting, arXiv 2303.01500).
+
+    Attributes:
+        schedule: `standard` all the time; `early`, falling linearly to zero at the cutoff; `late`, zero until
+            the cutoff; `none`, never. The rates themselves are the model's.
+        kind: what is scheduled: `dropout`, stochastic depth (`drop_path`), or `both`; the other one is standard.
+        cutoff: as a share of all steps.
+    """
+
+    schedule: str = "standard"
+    kind: str = "both"
+    cutoff: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choice("dropout.schedule", self.schedule, DROPOUT_SCHEDULES)
+        check_choice("dropout.kind", self.kind, DROPOUT_KINDS)
+        check_range("dropout.cutoff", self.cutoff, 0.01, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """What the training staves are made of; validation staves are always whole, clean and of all sources.
+
+    Attributes:
+        weights: how often staves of a source are drawn, by the source's name, beside 1 for every other: 2 draws
+            each of its staves twice as often, 0 never.
+        negatives: share of the drawn images that are no music and have an empty label (training log, run 63).
+        lengths: training samples a staff: the whole label, and `lengths` - 1 times its beginning, cut at a random
+            length, so that the decoder sees many (training log, run 63: 2, "mask values").
+        distortion: strength of the camera effects on a training image, from 0 to 1.
+    """
+
+    weights: dict[str, float] = field(default_factory=dict)
+    negatives: float = 0.0
+    lengths: int = 1
+    distortion: float = 0.0
+
+    def __post_init__(self) -> None:
+        for source, weight in self.weights.items():
+            check_range(f"mix.weights.{source}", weight, 0, 100)
+        check_range("mix.negatives", self.negatives, 0, 0.9)
+        check_range("mix.lengths", self.lengths, 1, 10)
+        check_range("mix.distortion", self.distortion, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How the weights are found.
+    """How much is trained, on what, and how it is run.
 
     Attributes:
         epochs: how many epochs a whole training has; the learning rate's schedule ends with the last.
         staves_per_epoch: staves between two validations; None is the whole training split. Passes over the
             split go on across epochs, so every staff is seen before one is seen again.
-        batch_size: staves a step (16: the paper).
-        learning_rate: AdamW's peak rate (1e-4: training log, from run 3 on; the paper's Adam had 1e-3).
-        weight_decay: decoupled decay (0.01: training log), on matrices; norms, biases and embeddings go free.
-        betas: AdamW's moment decays.
-        warmup: share of all steps over which the rate rises linearly; a half cosine to zero follows.
-        gradient_clip: largest norm of the gradient.
-        precision: fp32, or autocast to bf16, or to fp16 with loss scaling.
+        batch_size: staves a batch (16: the paper).
+        accumulation: batches whose gradients are added up for one step of the optimiser.
+        dropout: when dropout is on.
+        mix: what the training staves are made of.
+        scored_in: the vocabulary that predictions and labels are written in before they are compared; empty is
+            the model's own. A search over vocabularies sets it, so that all trials have one reference.
+        precision: fp32, or autocast to bf16, or to fp16 with loss scaling; `mixed` is bf16 where the GPU has it,
+            fp16 on an older one, and fp32 on a CPU.
         compile: torch.compile.
         workers: loader processes; 0 decodes images in the training process, quick enough for short staves.
         validation_staves: at most so many validation staves, the same for every seed; None is all of them.
@@ -212,11 +343,10 @@ class TrainConfig:
     epochs: int = 25
     staves_per_epoch: int | None = None
     batch_size: int = 16
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup: float = 0.05
-    gradient_clip: float = 1.0
+    accumulation: int = 1
+    dropout: DropoutScheduleConfig = field(default_factory=DropoutScheduleConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
+    scored_in: str = ""
     precision: str = "fp32"
     compile: bool = False
     workers: int = 0
@@ -225,17 +355,14 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
         check_range("train.epochs", self.epochs, 1)
         check_range("train.staves_per_epoch", self.staves_per_epoch or 1, 1)
         check_range("train.validation_staves", self.validation_staves or 1, 1)
         check_range("train.batch_size", self.batch_size, 1)
-        check_range("train.learning_rate", self.learning_rate, 0, 1)
-        check_range("train.weight_decay", self.weight_decay, 0, 10)
-        check_range("train.warmup", self.warmup, 0, 1)
-        check_range("train.gradient_clip", self.gradient_clip, 1e-6)
+        check_range("train.accumulation", self.accumulation, 1)
         check_range("train.workers", self.workers, 0)
         check_choice("train.precision", self.precision, PRECISIONS)
+        check_choice("train.scored_in", self.scored_in, ("", *VOCABULARIES))
         if not (self.device in ("auto", "cpu") or self.device.startswith("cuda")):
             raise ConfigError(f"train.device={self.device}: there are auto, cpu, cuda and cuda:N")
 
@@ -246,11 +373,14 @@ class TrainingConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
 def replace_fields(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingConfig:
     """The same tree with some leaves changed, named by their path: `{"model.decoder.dropout": 0.1}`.
+
+    A list may be given as its text: `{"model.backbone.layers": "[2, 3, 7]"}`.
 
     Raises:
         ConfigError: a path that leads nowhere, or a value that the field does not allow.
@@ -261,36 +391,6 @@ def replace_fields(config: TrainingConfig, values: Mapping[str, Any]) -> Trainin
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = value
+        is_list = isinstance(value, str) and value.startswith("[")
+        node[leaf] = OmegaConf.to_container(OmegaConf.create(value)) if is_list else value
     return typed(config, tree)
-
-
-PRESETS = {
-    # The paper's model, for a GPU.
-    "paper": TrainingConfig(train=TrainConfig(precision="bf16", compile=True, workers=8)),
-    # The same code with a million parameters, for two CPU cores and short staves. What makes it quick there:
-    # batch norm, basic blocks, and a patch as high as the picture, so that the transformer sees 16 columns and
-    # not 64 cells. What makes it learn in minutes: more weight on the cross entropies. With the log's 0.1 / 0.9
-    # the consistency term holds the pitches back for the first 15,000 staves.
-    "tiny": TrainingConfig(
-        model=ModelConfig(
-            height=64,
-            width=256,
-            embedding=128,
-            max_length=32,
-            backbone=BackboneConfig(
-                layers=(1, 1, 1),
-                channels=(32, 64, 128),
-                stem_channels=32,
-                basic=True,
-                bottle_ratio=0.5,
-                norm="batch",
-            ),
-            encoder=EncoderConfig(patch=(4, 1), depth=1, heads=4),
-            decoder=DecoderConfig(depth=2, heads=4, attention_on_attention=False),
-        ),
-        loss=LossConfig(alpha=0.5, beta=0.1),
-        train=TrainConfig(epochs=9, staves_per_epoch=2_400, batch_size=16, learning_rate=1e-3, validation_staves=300),
-    ),
-}
-STAFF_OF_PRESET = {"paper": "full", "tiny": "short"}

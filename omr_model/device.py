@@ -16,7 +16,12 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def supported_precision(device: torch.device, precision: str) -> str:
-    """fp16 in place of bf16 on a GPU that would only emulate it (before Ampere)."""
+    """What is really used: on a GPU, fp16 in place of a bf16 that it would only emulate (before Ampere).
+
+    `mixed` is bf16 on a GPU, and fp32 on a CPU, where lower precisions save nothing.
+    """
+    if precision == "mixed":
+        precision = "bf16" if device.type == "cuda" else "fp32"
     emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
     return "fp16" if precision == "bf16" and emulated else precision
 

@@ -6,49 +6,18 @@ Letters in tensor names: B staves, H and W pixels, P cells of the feature map, D
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import timm.layers
 import torch
-from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from omr_model.config import BackboneConfig, ModelConfig
+from omr_model.backbones import build_backbone
+from omr_model.config import ModelConfig
 
 # Gray levels of the paper's training images, scaled to 0..1 (TrOMR's published preprocessing).
 GRAY_MEAN = 0.7931
 GRAY_STD = 0.1738
-
-LAYERS_OF_NORM: dict[str, tuple[Any, Any]] = {
-    "group": (partial(timm.layers.GroupNormAct, num_groups=32), timm.layers.StdConv2dSame),
-    "batch": (timm.layers.BatchNormAct2d, partial(timm.layers.create_conv2d, padding="same")),
-}
-
-
-def resnet(config: BackboneConfig) -> nn.Module:
-    """timm's pre-activation ResNetV2 without its classifier: gray images to a map of features.
-
-    timm applies `drop_rate` in the classifier's head, which the forward pass keeps even with no classes: it
-    falls on the feature map.
-    """
-    norm, convolution = LAYERS_OF_NORM[config.norm]
-    backbone: nn.Module = ResNetV2(
-        layers=list(config.layers),
-        channels=config.channels,
-        stem_chs=config.stem_channels,
-        num_classes=0,
-        global_pool="",
-        in_chans=1,
-        stem_type="same",
-        basic=config.basic,
-        bottle_ratio=config.bottle_ratio,
-        norm_layer=norm,
-        conv_layer=convolution,
-        drop_rate=config.drop_rate,
-        drop_path_rate=config.drop_path_rate,
-    )
-    return backbone
 
 
 class Encoder(nn.Module):
@@ -68,7 +37,7 @@ class Encoder(nn.Module):
             proj_drop_rate=config.encoder.dropout,
             attn_drop_rate=config.encoder.attention_dropout,
             patch_size=config.encoder.patch,
-            embed_layer=partial(timm.layers.HybridEmbed, backbone=resnet(config.backbone)),
+            embed_layer=partial(timm.layers.HybridEmbed, backbone=build_backbone(config.backbone)),
         )
         # Convolutions and pooling run faster so: a step of the tiny preset took 0.73 times as long on a CPU core.
         self.transformer = transformer.to(memory_format=torch.channels_last)

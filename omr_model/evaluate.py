@@ -13,10 +13,11 @@ from datasets.errors import ConfigError
 from datasets.shards import PreparedCorpus
 from datasets.sources import SPLITS
 from omr_model import checkpoint
-from omr_model.data import StaffDataset, check_fits
+from omr_model.data import StaffDataset
 from omr_model.device import resolve_device, supported_precision
 from omr_model.evaluation import Evaluation
 from omr_model.evaluation import evaluate as score
+from omr_model.fits import check_fits
 from omr_model.loss import TrOMRLoss
 
 

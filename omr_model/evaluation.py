@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from datasets.notation import Symbol
+from datasets.notation import Symbol, parse
+from datasets.vocabulary import Vocabulary
 from omr_model.data import Sample, StaffDataset, collate
 from omr_model.decoding import greedy
 from omr_model.device import autocast
@@ -49,9 +50,19 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: TrOMR, loss: TrOMRLoss, data: StaffDataset, *, batch_size: int, precision: str = "fp32"
+    model: TrOMR,
+    loss: TrOMRLoss,
+    data: StaffDataset,
+    *,
+    batch_size: int,
+    precision: str = "fp32",
+    scored_in: Vocabulary | None = None,
 ) -> Evaluation:
-    """Read every staff of `data` greedily and compare; the model's mode is put back afterwards."""
+    """Read every staff of `data` greedily and compare; the model's mode is put back afterwards.
+
+    Args:
+        scored_in: what predictions and labels are written in before they are compared; None is the model's own.
+    """
     started = time.perf_counter()
     device = next(model.parameters()).device
     was_training = model.training
@@ -66,7 +77,8 @@ def evaluate(
                 predictions += greedy(model, batch.image)
     finally:
         model.train(was_training)
-    results = [_result(data, position, prediction) for position, prediction in enumerate(predictions)]
+    words = scored_in or model.vocabulary
+    results = [_result(data, position, prediction, words) for position, prediction in enumerate(predictions)]
     means = (total / max(1, len(data))).tolist()
     return Evaluation(
         summary=summarize([result.score for result in results]),
@@ -76,9 +88,9 @@ def evaluate(
     )
 
 
-def _result(data: StaffDataset, position: int, prediction: list[Symbol]) -> StaffResult:
+def _result(data: StaffDataset, position: int, read: list[Symbol], words: Vocabulary) -> StaffResult:
     staves, index = data.staves, data.indices[position]
-    reference = data.reference(position)
+    prediction, reference = words.reduce(read), words.reduce(parse(staves.semantic(index)))
     return StaffResult(
         staff_id=staves.staff_id(index),
         work=staves.work(index),

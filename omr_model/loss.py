@@ -19,8 +19,6 @@ from omr_model.config import BRANCHES, LossConfig
 from omr_model.decoder import Logits
 from omr_model.model import Batch
 
-CONSISTENCY_SCALE = 10.0  # TrOMR's published code multiplies the mean L1 distance by ten
-
 
 @dataclass(frozen=True)
 class Losses:
@@ -68,7 +66,7 @@ class TrOMRLoss(nn.Module):
         scores_NV = scores_NV.float()
         weights_V: Tensor = getattr(self, f"{branch}_weights")
         if self.config.focal_gamma == 0 or branch not in self.config.focal_branches:
-            return F.cross_entropy(scores_NV, target_N, weight=weights_V)
+            return F.cross_entropy(scores_NV, target_N, weight=weights_V, label_smoothing=self.config.label_smoothing)
         surprise_N = F.cross_entropy(scores_NV, target_N, reduction="none")
         doubt_N = 1 - torch.exp(-surprise_N)
         focal_N = self.config.focal_alpha * doubt_N**self.config.focal_gamma * surprise_N
@@ -76,7 +74,7 @@ class TrOMRLoss(nn.Module):
         return (weight_N * focal_N).sum() / weight_N.sum()
 
     def _consistency(self, logits: Logits, valid_BT: Tensor) -> Tensor:
-        """Ten times the mean L1 distance of the note flag to what rhythm, pitch and lift say of it."""
+        """`gamma` times the mean L1 distance of the note flag to what rhythm, pitch and lift say of it."""
         chance_BTV = {branch: scores.float().softmax(dim=-1) for branch, scores in logits.items()}
         flag_BT = chance_BTV["note"][..., 1]
         opinions = (
@@ -85,7 +83,7 @@ class TrOMRLoss(nn.Module):
             1 - chance_BTV["lift"][..., NO_NOTE],
         )
         distance_BT = (torch.stack(opinions) - flag_BT).abs().mean(dim=0)
-        return CONSISTENCY_SCALE * distance_BT[valid_BT].mean()
+        return self.config.gamma * distance_BT[valid_BT].mean()
 
 
 def _token_weights(config: LossConfig, vocabulary: Vocabulary) -> dict[str, Tensor]:

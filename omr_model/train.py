@@ -16,8 +16,9 @@ from datasets.errors import CheckpointError, ConfigError
 from datasets.files import restore_folder
 from datasets.prepare import CORPORA, PrepareConfig, prepare
 from omr_model import checkpoint
-from omr_model.config import PRESETS, STAFF_OF_PRESET, TrainingConfig
+from omr_model.config import TrainingConfig, replace_fields
 from omr_model.device import preset_for_device
+from omr_model.presets import FAST, PLAIN, PRESETS, STAFF_OF_PRESET
 from omr_model.trainer import EpochRecord, Trainer
 
 
@@ -27,6 +28,7 @@ class TrainJob(TrainingConfig):
 
     Attributes:
         preset: `paper`, `tiny`, or `auto` by the device; names the defaults of everything else.
+        fast: mixed precision, torch.compile and fused AdamW, or none of them; None leaves it to the preset.
         data, staff: the corpus and the size of its staves, prepared first where it is not yet.
         limit: at most about so many staves are prepared.
         corpora: where prepared corpora are.
@@ -35,6 +37,7 @@ class TrainJob(TrainingConfig):
     """
 
     preset: str = "auto"
+    fast: bool | None = None
     data: str = "engraved"
     staff: str = "short"
     limit: int | None = None
@@ -44,7 +47,7 @@ class TrainJob(TrainingConfig):
 
     def training(self) -> TrainingConfig:
         """The part that decides the numbers."""
-        return TrainingConfig(model=self.model, loss=self.loss, train=self.train)
+        return TrainingConfig(model=self.model, loss=self.loss, optimizer=self.optimizer, train=self.train)
 
 
 def default_job(words: Sequence[str]) -> TrainJob:
@@ -54,8 +57,9 @@ def default_job(words: Sequence[str]) -> TrainJob:
     check_choice("preset", preset, ("auto", *PRESETS))
     if preset == "auto":
         preset = preset_for_device(named.get("train.device", "auto"))
-    config = PRESETS[preset]
-    return TrainJob(model=config.model, loss=config.loss, train=config.train, staff=STAFF_OF_PRESET[preset])
+    speed = {"true": FAST, "false": PLAIN}.get(named.get("fast", "").lower(), {})
+    config = replace_fields(PRESETS[preset], speed)
+    return TrainJob(**vars(config), staff=STAFF_OF_PRESET[preset])
 
 
 def train(job: TrainJob) -> None:

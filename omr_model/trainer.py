@@ -1,8 +1,7 @@
 """The shared trainer: every number of this project comes out of this loop.
 
 It knows nothing of searches. A caller sees each epoch as it ends (`fit(on_epoch=...)`) and may save or stop
-there. Choices: AdamW with decay on matrices alone; linear warm-up and half a cosine to zero; the gradient's
-norm clipped; the rate a pure function of the step, so that a resumed training needs no scheduler state.
+there. Learning rate and dropout are pure functions of the step, so a resumed training needs no scheduler state.
 """
 
 from __future__ import annotations
@@ -21,12 +20,15 @@ from torch.utils.data import DataLoader
 from datasets.errors import DivergedError
 from datasets.shards import PreparedCorpus
 from datasets.vocabulary import vocabulary
-from omr_model.config import TrainConfig, TrainingConfig
-from omr_model.data import EpochOrder, StaffDataset, check_fits, check_lengths, collate, validation_choice
+from omr_model.config import TrainingConfig
+from omr_model.data import EpochOrder, StaffDataset, TrainingStaves, check_lengths, collate, validation_choice
 from omr_model.device import autocast, grad_scaler, resolve_device, supported_precision
+from omr_model.dropout import DropoutSchedule
 from omr_model.evaluation import Evaluation, evaluate
+from omr_model.fits import check_fits
 from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
 from omr_model.model import Batch, TrOMR
+from omr_model.optimizer import adamw, learning_rate
 
 STEPS_BETWEEN_CHECKS = 20  # reading the loss waits for the GPU, so divergence is looked for now and then
 DIVERGENCE_FACTOR = 2.0  # an epoch whose mean loss is so many times the untrained model's has diverged
@@ -83,6 +85,7 @@ class Trainer:
         corpus: its `train` split is learned, its `validation` split scored.
 
     Raises:
+        ConfigError: the mix names a source that the corpus does not have.
         VocabularyError: the corpus has symbols that the model's vocabulary lacks; before any training.
         CorpusError: a split without staves, or staves larger than the model's picture.
     """
@@ -102,13 +105,21 @@ class Trainer:
         self.validation = StaffDataset(validation, words, chosen)
         for data in (self.data, self.validation):
             check_lengths(data, config.model.max_length)
-        self.order = EpochOrder(len(train), config.train.staves_per_epoch, config.train.batch_size, config.train.seed)
+        self.order = EpochOrder(
+            train.sources(),
+            config.train.mix,
+            config.train.staves_per_epoch,
+            config.train.batch_size,
+            config.train.accumulation,
+            config.train.seed,
+        )
         self.loader = self._loader()
 
         # model
         self.model = TrOMR(config.model).to(self.device)
         self.loss = TrOMRLoss(config.loss, words).to(self.device)
-        self.optimizer = adamw(self.model, config.train)
+        self.optimizer = adamw(self.model, config.optimizer)
+        self.dropout = DropoutSchedule(self.model, config.train.dropout)
         self.precision = supported_precision(self.device, config.train.precision)
         self.scaler = grad_scaler(self.device, self.precision)
         self.forward: Callable[[Batch], Any] = torch.compile(self.model) if config.train.compile else self.model
@@ -139,6 +150,7 @@ class Trainer:
             self.validation,
             batch_size=max(64, train.batch_size),
             precision=self.precision,
+            scored_in=vocabulary(train.scored_in or self.config.model.vocabulary),
         )
 
     def _run_epoch(self) -> EpochRecord:
@@ -150,7 +162,7 @@ class Trainer:
         total = torch.zeros(len(LOSS_PARTS), device=self.device)
         batches = _Stopwatch(self.loader)
         for index, batch in enumerate(batches):
-            total += self._step(batch, self.epoch * len(self.order) + index)
+            total += self._learn(batch, self.epoch * len(self.order) + index)
             if self.first_loss is None:
                 self.first_loss = float(total[0])
             if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
@@ -170,7 +182,7 @@ class Trainer:
             samples_seen=self.epoch * per_epoch,
             losses=losses,
             evaluation=evaluation,
-            learning_rate=self._learning_rate(self.epoch * len(self.order) - 1),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
             samples_per_second=per_epoch / trained,
             seconds=seconds,
             data_seconds=batches.seconds,
@@ -178,51 +190,53 @@ class Trainer:
             peak_memory_bytes=self._peak_memory(),
         )
 
-    def _step(self, batch: Batch, step: int) -> Tensor:
-        """One gradient step; the parts of the loss as a vector on the device."""
+    def _learn(self, batch: Batch, index: int) -> Tensor:
+        """Add a batch's gradient, and step once enough of them are added up; the loss's parts on the device."""
+        accumulated = self.config.train.accumulation
+        step, place = divmod(index, accumulated)
+        self.dropout.set(step / self.steps)
         batch = batch.to(str(self.device))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
         with autocast(self.device, self.precision):
             losses: Losses = self.loss(self.forward(batch), batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.gradient_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.scaler.scale(losses.total / accumulated).backward()  # type: ignore[no-untyped-call]
+        if place == accumulated - 1:
+            self._step(step)
         return losses.detached()
 
-    def _learning_rate(self, step: int) -> float:
-        """Linear warm-up to the peak, then half a cosine to zero at the last step."""
-        train = self.config.train
-        steps = train.epochs * len(self.order)
-        warmup = max(1, round(train.warmup * steps))
-        if step < warmup:
-            return train.learning_rate * (step + 1) / warmup
-        progress = (step - warmup) / max(1, steps - warmup)
-        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    def _step(self, step: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config.optimizer, step, self.steps)
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def steps(self) -> int:
+        """The optimiser's steps of a whole training."""
+        return self.config.train.epochs * len(self.order) // self.config.train.accumulation
 
     def _check_finite(self, total: Tensor, steps: int) -> None:
         if not bool(torch.isfinite(total[0])):
             raise DivergedError(
                 f"the loss is no longer finite within {steps} steps of epoch {self.epoch + 1}; "
-                f"a smaller train.learning_rate than {self.config.train.learning_rate:g} may help"
+                f"a smaller optimizer.learning_rate than {self.config.optimizer.learning_rate:g} may help"
             )
 
     def _check_growth(self, mean_loss: float) -> None:
         if self.first_loss is not None and mean_loss > DIVERGENCE_FACTOR * self.first_loss:
             raise DivergedError(
                 f"epoch {self.epoch + 1} has mean loss {mean_loss:.3g}, the untrained model had "
-                f"{self.first_loss:.3g}; a smaller train.learning_rate than "
-                f"{self.config.train.learning_rate:g} may help"
+                f"{self.first_loss:.3g}; a smaller optimizer.learning_rate than "
+                f"{self.config.optimizer.learning_rate:g} may help"
             )
 
     def _loader(self) -> DataLoader[Any]:
         train = self.config.train
         length = self.config.model.max_length if train.compile else None  # fixed shapes compile once
         return DataLoader(
-            self.data,
+            TrainingStaves(self.data, train.mix),
             batch_sampler=self.order,
             collate_fn=_Collate(length),
             num_workers=train.workers,
@@ -264,23 +278,3 @@ class _Stopwatch:
             if batch is None:
                 return
             yield batch
-
-
-def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW whose decay falls on matrices and kernels, not on norms, biases and embeddings."""
-    embeddings = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters()
-    }
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        is_free = parameter.ndim < 2 or id(parameter) in embeddings or name.endswith("pos_embed")
-        (free if is_free else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)

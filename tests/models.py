@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from datasets.vocabulary import vocabulary
@@ -11,6 +13,7 @@ from omr_model.config import (
     EncoderConfig,
     LossConfig,
     ModelConfig,
+    OptimizerConfig,
     TrainConfig,
     TrainingConfig,
 )
@@ -28,17 +31,23 @@ SMALL = ModelConfig(
 )
 
 
-def training(model: ModelConfig = SMALL, loss: LossConfig | None = None, **train: object) -> TrainingConfig:
-    """A training of two epochs of two steps, with some fields changed."""
-    fields = {
+OPTIMIZER_FIELDS = {field.name for field in dataclasses.fields(OptimizerConfig)}
+
+
+def training(model: ModelConfig = SMALL, loss: LossConfig | None = None, **fields: object) -> TrainingConfig:
+    """A training of two epochs of two steps, with some fields of the optimizer and the training changed."""
+    given = {"learning_rate": 1e-3} | fields
+    optimizer = {name: value for name, value in given.items() if name in OPTIMIZER_FIELDS}
+    train = {
         "epochs": 2,
         "staves_per_epoch": 16,
         "batch_size": 8,
-        "learning_rate": 1e-3,
         "validation_staves": 4,
         "device": "cpu",
-    }
-    return TrainingConfig(model=model, loss=loss or LossConfig(), train=TrainConfig(**(fields | train)))
+    } | {name: value for name, value in given.items() if name not in OPTIMIZER_FIELDS}
+    return TrainingConfig(
+        model=model, loss=loss or LossConfig(), optimizer=OptimizerConfig(**optimizer), train=TrainConfig(**train)
+    )
 
 
 def random_batch(config: ModelConfig = SMALL, staves: int = 3, symbols: int = 6, seed: int = 0) -> Batch:

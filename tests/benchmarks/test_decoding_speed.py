@@ -12,9 +12,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from omr_model.config import PRESETS
 from omr_model.decoding import greedy
 from omr_model.model import TrOMR
+from omr_model.presets import PRESETS
 from tests.models import random_batch
 
 

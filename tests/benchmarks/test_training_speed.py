@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from datasets.shards import PreparedCorpus
-from omr_model.config import PRESETS
+from omr_model.presets import PRESETS
 from omr_model.trainer import Trainer
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from datasets.errors import ConfigError
-from omr_model.config import PRESETS, BackboneConfig, ModelConfig, TrainingConfig, replace_fields
+from omr_model.config import BackboneConfig, ModelConfig, TrainingConfig, replace_fields
 from omr_model.model import TrOMR
+from omr_model.presets import PRESETS
 from tests.contracts.model import ModelContract
 from tests.models import SMALL, random_batch
 
