@@ -26,7 +26,7 @@ from datasets.command_line import main
 from datasets.errors import StudyError
 from datasets.files import new_folder
 from results.figures import training_curve
-from results.gather import gather, to_parquet
+from results.gather import Tables, gather, to_parquet
 from results.ranking import RankedTrial, best, rank
 from results.samples import SAMPLES_FILE
 from results.study import DEFAULT_STUDIES, find_study, read_study
@@ -70,8 +70,12 @@ def export_trial(config: ExportConfig) -> None:
     print(f"{exported.verdict}\n{exported.folder / REPORT_FILE}")
 
 
-def export(config: ExportConfig) -> Export:
+def export(config: ExportConfig, tables: Tables | None = None) -> Export:
     """Write one trial's folder, whole or not at all.
+
+    Args:
+        config: which trial, and where to.
+        tables: the study's, if they were gathered already.
 
     Raises:
         StudyError: no such study or trial, no trial that is completed, a checkpoint that is gone, or a folder
@@ -81,9 +85,9 @@ def export(config: ExportConfig) -> Export:
     target = Path(config.to) if config.to else DEFAULT_EXPORTS / config.study
     _check_target(target, config.overwrite)
 
-    tables = gather(source)
+    tables = gather(source) if tables is None else tables
     ranking = rank(tables.trials)
-    trial = _chosen(ranking, config.trial) if config.trial else best(ranking)
+    trial = chosen(ranking, config.trial) if config.trial else best(ranking)
     checkpoint = _checkpoint(source, trial)
     description = _description(checkpoint)
     epochs = tables.epochs.filter(pc.field("trial_id") == trial.trial_id)
@@ -112,7 +116,12 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise StudyError(f"to={target}: it holds no export (no {REPORT_FILE}), so it is not overwritten")
 
 
-def _chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:
+def chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:
+    """The trial of an id or a number.
+
+    Raises:
+        StudyError: there is none; the message names those there are.
+    """
     for trial in ranking:
         if name in (trial.trial_id, str(trial.number)):
             return trial

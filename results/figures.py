@@ -1,16 +1,19 @@
-"""Plots of a study, drawn without a display and without matplotlib's global state."""
+"""Plots of a study, drawn without a display and without matplotlib's global state.
+
+matplotlib takes a second to import, so it is imported when something is drawn.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from results.schema import SER_BRANCHES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, FAINT = "#222222", "#d9d9d9"
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -34,6 +37,9 @@ def training_curve(epochs: pa.Table, title: str, path: Path) -> None:
         title: above both panels.
         path: of the PNG.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
     figure = Figure(figsize=(10, 4), dpi=160, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     ser, loss = figure.subplots(1, 2)
@@ -56,6 +62,8 @@ def _line(axes: Axes, epochs: pa.Table, name: str, label: str, color: str, **sty
 
 def _finish(axes: Axes, title: str) -> None:
     """From zero, whole epochs, light horizontal lines, no box, a legend that stays out of the way."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xlabel("epoch", color=INK)
     axes.set_ylim(bottom=0)

@@ -1,6 +1,6 @@
 """`python -m results.gather study=NAME`: a study's folder to Parquet, at any moment.
 
-    study.json, events.jsonl, latest checkpoints  ->  reports/{trials,epochs,samples}.parquet
+    study.json, events.jsonl, manual.json, latest checkpoints  ->  reports/{trials,epochs,samples}.parquet
 
 The search may be running, may have crashed, or may not have begun.
 """
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from datasets.command_line import main
 from datasets.files import write_atomically
 from results.journal import read
+from results.manual import read_manual
 from results.replay import Replay, TrialHistory
 from results.samples import SAMPLES_FILE
 from results.schema import SAMPLES, STUDY_KEY
@@ -89,7 +90,7 @@ def gather(folder: Path) -> Tables:
     """The tables of the study in `folder`, as they stand now.
 
     Raises:
-        StudyError: no study, or a damaged `study.json` or journal.
+        StudyError: no study, or a damaged `study.json`, journal or `manual.json`.
     """
     study = read_study(folder)
     replay = Replay(read(folder / EVENTS_FILE))
@@ -101,9 +102,10 @@ def gather(folder: Path) -> Tables:
         if trial.trial_id in samples
     }
     standing = StandingEpochs(replay)
+    trials = trials_table(standing, study.name, study.parameters, intervals, read_manual(folder))
     metadata = {STUDY_KEY: to_json(study)}
     return Tables(
-        trials=trials_table(standing, study.name, study.parameters, intervals).replace_schema_metadata(metadata),
+        trials=trials.replace_schema_metadata(metadata),
         epochs=epochs_table(standing, study.name).replace_schema_metadata(metadata),
         samples=pa.concat_tables([SAMPLES.empty_table(), *samples.values()]).replace_schema_metadata(metadata),
         missing_samples=len(saved) - len(samples),

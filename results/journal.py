@@ -37,6 +37,7 @@ class TrialStarted:
         seed: of the training.
         params: the sampled values by target (`model.decoder.dropout`); finite.
         time: seconds since 1970, UTC.
+        origin: where the setting comes from: `base`, a run of the training log, or empty for the sampler.
     """
 
     trial_id: str
@@ -44,6 +45,7 @@ class TrialStarted:
     seed: int
     params: dict[str, Parameter]
     time: float
+    origin: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ class CodeVersion:
         commit: the full hash, or `unversioned`: no git, outside a repository, or before the first commit.
         run_number: commits up to that one (`git rev-list --count HEAD`), the training log's way to number
             runs, so that a number leads to its code; or `unversioned`.
-        dirty: files differ from the commit, new ones included.
+        dirty: files differ from the commit, new ones included; the training log, which every study writes to, is
+            no code.
     """
 
     commit: str = UNVERSIONED
@@ -99,7 +100,7 @@ def code_version(folder: Path) -> CodeVersion:
     count = _output("git", "-C", str(folder), "rev-list", "--count", "HEAD")
     if not (tracked and commit and count):
         return CodeVersion()
-    changes = _output("git", "-C", str(folder), "status", "--porcelain")
+    changes = _output("git", "-C", str(folder), "status", "--porcelain", "--", ".", ":(exclude,top)LOG.md")
     return CodeVersion(commit=commit, run_number=int(count), dirty=bool(changes))
 
 

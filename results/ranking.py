@@ -17,6 +17,8 @@ from datasets.errors import StudyError
 from results.journal import Parameter
 from results.schema import PARAMETER_PREFIX
 
+BASE = "base"  # origin of the trial that trains the setting which all others vary
+
 
 @dataclass(frozen=True)
 class RankedTrial:
@@ -24,7 +26,7 @@ class RankedTrial:
 
     Attributes:
         rank: from 1; None for trials that cannot be compared (stopped early, failed, still running).
-        trial_id, number, state, epochs, ser, ser_low, ser_high, checkpoint: as in `trials`.
+        trial_id, number, state, origin, epochs, ser, ser_low, ser_high, checkpoint: as in `trials`.
         params: the searched values by target; None where a condition left a parameter out.
     """
 
@@ -32,6 +34,7 @@ class RankedTrial:
     trial_id: str
     number: int
     state: str
+    origin: str
     epochs: int
     ser: float | None
     ser_low: float | None
@@ -71,6 +74,11 @@ def best(ranked: Sequence[RankedTrial]) -> RankedTrial:
     states = Counter(trial.state for trial in ranked)
     found = ", ".join(f"{count} {state}" for state, count in states.items()) or "none"
     raise StudyError(f"no trial is completed yet, so none is best; the trials are: {found}")
+
+
+def base(ranked: Sequence[RankedTrial]) -> RankedTrial | None:
+    """The trial of the base, whatever became of it; None in a study that trained none."""
+    return next((trial for trial in ranked if trial.origin == BASE), None)
 
 
 def _ranked(row: dict[str, Any], place: int | None) -> RankedTrial:

@@ -82,11 +82,18 @@ TRIALS = pa.schema(
         ),
         _rate("ser_high", "That interval's upper end."),
         _rate("log_ser", "Symbol error rate as the training log measured it, after the last epoch."),
+        _number(
+            "manual",
+            "differences",
+            "A person's rating of whole pages read by the trial, in differences from the true score: lower is better; "
+            "null as long as nobody rated it.",
+        ),
         _count("epochs", "epochs", "The last epoch reached; 0 before the first has ended."),
         _number("seconds", "s", "Wall time of its epochs, validation included, summed."),
         _number("gpu_seconds", "s", "GPU time of its epochs, summed; 0 on a CPU."),
         _count("peak_memory_bytes", "bytes", "Largest peak memory of its epochs."),
         _count("seed", "", "Seed of the training."),
+        _text("origin", "Where its setting comes from: base, a run of the training log; empty for the sampler."),
         _text("message", "Why it ended, in words; null as long as it runs."),
         _text("checkpoint", "Folder of its latest checkpoint, relative to the study folder or absolute."),
         _moment("started", "When it first started."),
@@ -124,7 +131,7 @@ SAMPLES = pa.schema(
         _count("epoch", "epochs", "Epoch of the checkpoint."),
         _text("staff_id", "The staff's name in the prepared corpus."),
         _text("work", "The piece it comes from."),
-        _text("source", "The corpus it comes from."),
+        _text("source", "The corpus it comes from, or for the embedded one the collection."),
         _count("distance", "symbols", "Edit distance between prediction and reference."),
         _count("reference_length", "symbols", "Length of the reference; 0 for a strip without music."),
         _text("prediction", "What the model read, in the semantic encoding."),
@@ -159,7 +166,7 @@ def _described(fields: list[pa.Field]) -> str:
         for field in fields
     ]
     widest = max(len(name) for name, *_ in rows)
-    return "\n".join(f"  {name:<{widest}}  {kind:<9}  {unit:<8}  {text}" for name, kind, unit, text in rows)
+    return "\n".join(f"  {name:<{widest}}  {kind:<9}  {unit:<11}  {text}" for name, kind, unit, text in rows)
 
 
 if __name__ == "__main__":

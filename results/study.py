@@ -23,6 +23,7 @@ from results.provenance import CodeVersion, Hardware, Provenance
 
 STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER = "study.json", "events.jsonl", "reports"
 DEFAULT_STUDIES = str(Path(__file__).resolve().parent / "studies")
+DEFAULT_LOG = Path(__file__).resolve().parent.parent / "LOG.md"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StudyRecord:
         provenance: of the process that created the study.
         config: the whole configuration before any parameter is sampled, as plain JSON values.
         space: names of the spaces that are searched.
-        parameters: targets of the searched parameters, such as `model.decoder.dropout`.
+        roles: `scientific` or `nuisance`, by target of the searched parameters (`model.decoder.dropout`).
         corpus: what is trained on.
         seed: of the sampler; the trainings' is in `config`.
         max_epochs: epochs of a trial that is not stopped early.
@@ -55,10 +56,15 @@ class StudyRecord:
     provenance: Provenance
     config: dict[str, Any]
     space: tuple[str, ...]
-    parameters: tuple[str, ...]
+    roles: dict[str, str]
     corpus: CorpusRecord
     seed: int
     max_epochs: int
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Targets of the searched parameters, in the order of the space."""
+        return tuple(self.roles)
 
 
 def write_study(folder: Path, record: StudyRecord) -> None:
@@ -97,8 +103,9 @@ def from_json(text: str) -> StudyRecord:
     made = tree["provenance"]
     hardware = Hardware(**{**made["hardware"], "gpus": tuple(made["hardware"]["gpus"])})
     provenance = Provenance(**{**made, "code": CodeVersion(**made["code"]), "hardware": hardware})
-    sequences = {name: tuple(tree[name]) for name in ("space", "parameters")}
-    return StudyRecord(**{**tree, **sequences, "provenance": provenance, "corpus": CorpusRecord(**tree["corpus"])})
+    return StudyRecord(
+        **{**tree, "space": tuple(tree["space"]), "provenance": provenance, "corpus": CorpusRecord(**tree["corpus"])}
+    )
 
 
 def find_study(studies: Path, name: str) -> Path:

@@ -62,7 +62,11 @@ def epochs_table(standing: StandingEpochs, study: str) -> pa.Table:
 
 
 def trials_table(
-    standing: StandingEpochs, study: str, parameters: Sequence[str], intervals: Mapping[str, Interval]
+    standing: StandingEpochs,
+    study: str,
+    parameters: Sequence[str],
+    intervals: Mapping[str, Interval],
+    manual: Mapping[str, float] | None = None,
 ) -> pa.Table:
     """`TRIALS`, and a column for each searched parameter; by number.
 
@@ -71,9 +75,11 @@ def trials_table(
         study: its name.
         parameters: the searched targets; those that only trials name follow them.
         intervals: of the last epoch's SER, by trial_id.
+        manual: a person's ratings, by trial_id.
     """
     trials = standing.trials
     interval = np.array([intervals.get(trial.trial_id, NO_INTERVAL) for trial in trials]).reshape(-1, 2)
+    ratings = manual or {}
     ended = [trial.end.time if trial.end else np.nan for trial in trials]
     values = {
         "study": [study] * len(trials),
@@ -84,11 +90,13 @@ def trials_table(
         "ser_low": _arrow(interval[:, 0]),
         "ser_high": _arrow(interval[:, 1]),
         "log_ser": _arrow(standing.last("log_ser")),
+        "manual": [ratings.get(trial.trial_id) for trial in trials],
         "epochs": [trial.epochs[-1] if trial.epochs else 0 for trial in trials],
         "seconds": _arrow(standing.total("seconds")),
         "gpu_seconds": _arrow(standing.total("gpu_seconds")),
         "peak_memory_bytes": _arrow(standing.largest("peak_memory_bytes"), pa.int64()),
         "seed": [trial.start.seed for trial in trials],
+        "origin": [trial.start.origin for trial in trials],
         "message": [trial.end.message if trial.end else None for trial in trials],
         "checkpoint": [trial.checkpoint for trial in trials],
         "started": _arrow(np.array([trial.first_started for trial in trials]), MOMENT),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.journal import Parameter
 from results.provenance import Hardware
 from results.ranking import RankedTrial
+from results.report_sections import ranking_table, scientific, setting, table
 from results.schema import ERROR_CLASSES, SER_BRANCHES
 from results.study import StudyRecord
 from results.verdict import interval_text, percent, verdict
@@ -22,7 +22,6 @@ from results.verdict import interval_text, percent, verdict
 CURVE_FILE = "curve.png"
 WORST_STAVES = 3
 LINE_WIDTH = 100
-NOTHING = "-"
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,17 @@ class TrialReport:
     def text(self) -> str:
         """The page."""
         sections = {
-            "Setting": _setting(self.trial),
+            "Setting": setting(self.study, self.trial, self.ranking),
             "Symbol error rate": _rates(self.trial, self.epoch, self._staves()),
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
-            "Ranking": _ranking(self.ranking),
+            "Ranking": ranking_table(self.study, self.ranking),
+            "Scientific parameters": scientific(self.study, self.ranking),
             "Worst staves": _worst_staves(self.samples, self.trial.trial_id),
             "Provenance": _provenance(self.study),
             "How to use it": _usage(self.folder),
         }
         title = f"# Trial {self.trial.number} of study {self.study.name}\n\n{self.verdict()}\n"
-        return "\n".join([title, *(f"## {name}\n\n{body}\n" for name, body in sections.items())])
+        return "\n".join([title, *(f"## {name}\n\n{body}\n" for name, body in sections.items() if body)])
 
     def _staves(self) -> int:
         return pc.sum(pc.equal(self.samples["trial_id"], self.trial.trial_id)).as_py() or 0
@@ -65,13 +65,6 @@ class TrialReport:
     def verdict(self) -> str:
         """The page's first paragraph (`results.verdict`)."""
         return verdict(self.trial, self.ranking, self.samples)
-
-
-def _setting(trial: RankedTrial) -> str:
-    if not trial.params:
-        return "No parameter was searched."
-    rows = [(f"`{target}`", _value(value)) for target, value in trial.params.items()]
-    return _table(["parameter", "value"], rows)
 
 
 def _rates(trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
@@ -87,35 +80,11 @@ def _rates(trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
         "greedily: edit distance over reference length, both summed over the staves. The errors by class add up to "
         "that of whole symbols."
     )
-    return f"{_table(['', 'SER', '95 % interval'], rows)}\n\n{notes}"
-
-
-def _ranking(ranking: Sequence[RankedTrial]) -> str:
-    targets = list(ranking[0].params)
-    header = ["rank", "trial", "state", "epochs", "SER", "95 % interval", *(f"`{target}`" for target in targets)]
-    rows = [
-        (
-            NOTHING if trial.rank is None else str(trial.rank),
-            str(trial.number),
-            trial.state,
-            str(trial.epochs),
-            percent(trial.ser),
-            interval_text(trial),
-            *(_value(trial.params[target]) for target in targets),
-        )
-        for trial in ranking
-    ]
-    note = (
-        "Ranked are the trials that completed the largest number of epochs; what was stopped earlier has no rank. "
-        "An interval tells what other pieces of music might give. It does not know that the best was chosen among "
-        "many, which flatters it, nor what another training seed would give: trust close ranks less than the figures "
-        "say."
-    )
-    return f"{_table(header, rows)}\n\n{note}"
+    return f"{table(['', 'SER', '95 % interval'], rows)}\n\n{notes}"
 
 
 def _worst_staves(samples: pa.Table, trial_id: str) -> str:
-    staves = [row for row in samples.to_pylist() if row["trial_id"] == trial_id]
+    staves = samples.filter(pc.field("trial_id") == trial_id).to_pylist()
     staves.sort(key=lambda row: (-row["distance"] / max(row["reference_length"], 1), row["staff_id"]))
     if not staves:
         return "The checkpoint has no samples."
@@ -154,7 +123,7 @@ def _provenance(study: StudyRecord) -> str:
         ("platform", f"{made.platform}, Python {made.python}"),
         ("packages", ", ".join(f"{name} {version}" for name, version in made.packages.items())),
     ]
-    return _table(["", ""], rows)
+    return table(["", ""], rows)
 
 
 def _machine_text(machine: Hardware) -> str:
@@ -164,15 +133,3 @@ def _machine_text(machine: Hardware) -> str:
 
 def _usage(folder: str) -> str:
     return f"```sh\npython -m omr_model.predict checkpoint={shlex.quote(folder)} image=staff.png\n```"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a `|` in a cell is escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _value(value: Parameter) -> str:
-    if value is None:
-        return NOTHING
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,22 +1,43 @@
-"""The sentence that a search is run for: which setting is better, and how sure that is."""
+"""The sentences that a search is run for: which setting is better than the base, and how sure that is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.ranking import RankedTrial
-from results.statistics import Interval, difference_interval
+from results.ranking import BASE, RankedTrial, base
+from results.statistics import difference_interval
+
+Judgement: TypeAlias = Literal["better", "worse", "undecided"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A trial against another one, on the validation staves that both read. Below zero, the trial errs less.
+
+    Attributes:
+        difference: the trial's SER less the other's, a fraction.
+        low, high: its paired 95 % interval (bootstrap over works).
+        judgement: `better` if the trial errs less all over the interval, `worse` if it errs more all over it, else
+            `undecided`.
+    """
+
+    difference: float
+    low: float
+    high: float
+    judgement: Judgement
 
 
 def verdict(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table) -> str:
-    """A trial's place among those of equal effort, and a paired test against its rival.
+    """A trial's place among those of equal effort, and a paired test against the base.
 
-    The rival is the best trial, or for the best the next one. The test does not know that the best was chosen
-    among many, which flatters it a little.
+    The base itself is tested against the best other trial, and so is every trial of a study whose base was not
+    trained as far. The test does not know that the best was chosen among many, which flatters it a little.
 
     Args:
         trial: one of `ranking`.
@@ -24,11 +45,28 @@ def verdict(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Tabl
         samples: the `samples` table of the study.
     """
     contenders = [other for other in ranking if other.rank is not None]
-    place = _place(trial, len(contenders))
-    rival = next((other for other in contenders if other is not trial), None)
-    if rival is None or trial.rank is None:
-        return place
-    return f"{place} {_comparison(trial, rival, samples)}"
+    sentences = [_place(trial, len(contenders))]
+    if trial.rank is not None:
+        foundation = base(ranking)
+        best_other = next((other for other in contenders if other.trial_id != trial.trial_id), None)
+        rival = foundation if _comparable(trial, foundation) else best_other
+        sentences.append(_about_base(trial, foundation, best_other))
+        if rival is not None:
+            sentences.append(_comparison(trial, rival, samples, len(contenders)))
+    return " ".join(filter(None, sentences))
+
+
+def against_base(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table) -> Comparison | None:
+    """The numbers of a trial's verdict against the base; the arguments are those of `verdict`.
+
+    Returns:
+        None where there is no telling: the trial is the base, or one of the two was not trained to the end, or
+        they have no staves of two works that both read.
+    """
+    foundation = base(ranking)
+    if foundation is None or not _comparable(trial, foundation):
+        return None
+    return _compared(trial, foundation, samples)
 
 
 def percent(rate: float | None) -> str:
@@ -41,6 +79,16 @@ def interval_text(trial: RankedTrial) -> str:
     if trial.ser_low is None or trial.ser_high is None:
         return ""
     return f"{100 * trial.ser_low:.1f} to {percent(trial.ser_high)}"
+
+
+def _comparable(trial: RankedTrial, foundation: RankedTrial | None) -> bool:
+    """Whether a trial can be tested against the base."""
+    return (
+        foundation is not None
+        and foundation.rank is not None
+        and trial.rank is not None
+        and trial.trial_id != foundation.trial_id
+    )
 
 
 def _place(trial: RankedTrial, contenders: int) -> str:
@@ -57,31 +105,77 @@ def _place(trial: RankedTrial, contenders: int) -> str:
     return f"Trial {trial.number} {place}. Its symbol error rate is {percent(trial.ser)}{interval}."
 
 
-def _comparison(trial: RankedTrial, rival: RankedTrial, samples: pa.Table) -> str:
-    low, high = _difference(trial, rival, samples)
-    if np.isnan(low):
-        return f"It cannot be tested against trial {rival.number}: there are no samples of staves that both read."
-    if low <= 0 <= high:
-        judgement = "that includes zero, so these staves do not tell the two apart"
-    else:
-        judgement = (
-            f"more than the choice of pieces explains, in favour of trial {(trial if low > 0 else rival).number}; "
-            "each was trained with one seed, so what another seed would give is open"
+def _about_base(trial: RankedTrial, foundation: RankedTrial | None, best_other: RankedTrial | None) -> str:
+    """What is to be said before the comparison, unless that is with the base."""
+    if foundation is None:
+        return "The study has no trial of the base, so it gives no verdict against it."
+    if foundation.rank is None:
+        return (
+            f"The base (trial {foundation.number}) was not trained as far ({foundation.state}, epochs: "
+            f"{foundation.epochs}), so there is no verdict against it."
         )
+    if trial.trial_id != foundation.trial_id:
+        return ""
+    if best_other is None:
+        return "It is the base, and no other trial was trained as far: nothing has been shown to beat it."
+    return "It is the base, and nothing that was trained as far beat it." if trial.rank == 1 else "It is the base."
+
+
+def _comparison(trial: RankedTrial, rival: RankedTrial, samples: pa.Table, contenders: int) -> str:
+    role = "base" if rival.origin == BASE else "best" if rival.rank == 1 else "next best"
+    compared = _compared(trial, rival, samples)
+    if compared is None:
+        return (
+            f"It cannot be tested against the {role} (trial {rival.number}): there are no samples of staves, of two "
+            "works at least, that both read."
+        )
+    chosen = contenders > 2 and 1 in (trial.rank, rival.rank) and compared.judgement != "undecided"
+    flattery = f" The best of {contenders} was chosen on these very staves, which flatters it a little."
     return (
-        f"That of trial {rival.number}, {percent(rival.ser)}, is higher by {100 * low:+.1f} to {100 * high:+.1f} "
-        f"points on the same staves (95 % interval, paired bootstrap over works): {judgement}."
+        f"That of the {role} (trial {rival.number}), {percent(rival.ser)}, is {_seen_from_rival(compared)} on the same "
+        f"staves (95 % interval, paired bootstrap over works): {_judgement(trial, role, compared)}. Each was trained "
+        f"with one seed, so what another seed would give is open.{flattery if chosen else ''}"
     )
 
 
-def _difference(trial: RankedTrial, rival: RankedTrial, samples: pa.Table) -> Interval:
-    """Interval of the rival's SER less the trial's; NaN where there is no telling."""
-    own = samples.filter(pc.field("trial_id") == trial.trial_id)
-    others = samples.filter(pc.field("trial_id") == rival.trial_id).select(["staff_id", "distance"])
+def _seen_from_rival(compared: Comparison) -> str:
+    """How much the rival's SER lies above or below the trial's: without a sign that could be read the wrong way."""
+    low, high = _points(compared.low), _points(compared.high)
+    if compared.judgement == "better":
+        return f"higher by {high} to {low} points"
+    if compared.judgement == "worse":
+        return f"lower by {low} to {high} points"
+    return f"between {high} points lower and {low} points higher"
+
+
+def _judgement(trial: RankedTrial, role: str, compared: Comparison) -> str:
+    if compared.judgement == "undecided":
+        return "these staves do not tell the two apart"
+    return f"trial {trial.number} is {compared.judgement} than the {role}, by more than the choice of pieces explains"
+
+
+def _points(difference: float) -> str:
+    """How large a difference is, in percentage points; one that is not zero does not look like it."""
+    points = 100 * abs(difference)
+    text = f"{points:.1f}"
+    return text if float(text) or not points else f"{points:.1g}"
+
+
+def _compared(trial: RankedTrial, rival: RankedTrial, samples: pa.Table) -> Comparison | None:
+    """The trial's SER less the rival's; None where there is no telling."""
+    own, others = _read_at_the_end(trial, samples), _read_at_the_end(rival, samples).select(["staff_id", "distance"])
     both = own.join(others, "staff_id", join_type="inner", right_suffix="_rival").sort_by("staff_id")
-    return difference_interval(
-        both["distance"].to_numpy(),
-        both["distance_rival"].to_numpy(),
-        both["reference_length"].to_numpy(),
-        both["work"].to_pylist(),
-    )
+    distance, rival_distance = both["distance"].to_numpy(), both["distance_rival"].to_numpy()
+    length = both["reference_length"].to_numpy()
+    low, high = difference_interval(rival_distance, distance, length, both["work"].to_pylist())
+    if np.isnan(low):
+        return None
+    difference = float((distance.sum() - rival_distance.sum()) / length.sum())
+    judgement: Judgement = "better" if high < 0 else "worse" if low > 0 else "undecided"
+    return Comparison(difference, low, high, judgement)
+
+
+def _read_at_the_end(trial: RankedTrial, samples: pa.Table) -> pa.Table:
+    """The samples of a trial's last epoch: those of an earlier checkpoint would not be of equal effort."""
+    wanted = (pc.field("trial_id") == trial.trial_id) & (pc.field("epoch") == trial.epochs)
+    return samples.filter(wanted).select(["staff_id", "work", "distance", "reference_length"])

@@ -25,12 +25,13 @@ REFERENCE = "clef-G2 keySignature-DM timeSignature-4/4 note-F4_quarter note-A4_q
 
 @dataclass(frozen=True)
 class FakeTrial:
-    """A trial with its SER after each epoch; `state` None is one that still runs."""
+    """A trial with its SER after each epoch; `state` None is one that still runs, `origin` "base" is the base."""
 
     number: int
     sers: tuple[float, ...]
     state: EndState | None = "completed"
     params: dict[str, Parameter] = field(default_factory=lambda: {"model.decoder.dropout": 0.1})
+    origin: str = ""
 
     @property
     def trial_id(self) -> str:
@@ -53,7 +54,7 @@ def study_record(name: str = "demo", parameters: Sequence[str] = ("model.decoder
         ),
         config={"model": {"decoder": {"depth": 4, "dropout": 0.0}}, "train": {"betas": [0.9, 0.999]}},
         space=("dropout",),
-        parameters=tuple(parameters),
+        roles=dict.fromkeys(parameters, "scientific"),
         corpus=CorpusRecord(name="engraved", path="datasets/corpora/engraved", hash="0123456789abcdef"),
         seed=7,
         max_epochs=3,
@@ -88,7 +89,9 @@ def checkpoint_of(trial: FakeTrial) -> str:
 def events_of(trial: FakeTrial, *, checkpoints: bool = False) -> list[Event]:
     """Everything that a trial leaves in the journal."""
     clock = START + 1000 * trial.number
-    events: list[Event] = [TrialStarted(trial.trial_id, trial.number, trial.number + 100, trial.params, clock)]
+    events: list[Event] = [
+        TrialStarted(trial.trial_id, trial.number, trial.number + 100, trial.params, clock, trial.origin)
+    ]
     for epoch, ser in enumerate(trial.sers, start=1):
         clock += SECONDS_PER_EPOCH
         saved = checkpoint_of(trial) if checkpoints and epoch == len(trial.sers) else None

@@ -10,6 +10,7 @@ import pytest
 
 from datasets.errors import StudyError
 from results.export import Export, ExportConfig, export
+from results.gather import gather
 from tests.studies import FakeTrial, checkpoint_of, make_study
 
 BEST = FakeTrial(2, (0.9, 0.4, 0.2), params={"model.decoder.dropout": 0.25, "loss.kind": "a|b"})
@@ -34,7 +35,7 @@ def empty(tmp_path: Path) -> Path:
 @pytest.fixture
 def studies(empty: Path) -> Path:
     """With one study in it."""
-    make_study(empty, [FakeTrial(0, (0.9, 0.6, 0.5)), LUCKY, BEST, FakeTrial(3, (), "failed")])
+    make_study(empty, [FakeTrial(0, (0.9, 0.6, 0.5), origin="base"), LUCKY, BEST, FakeTrial(3, (), "failed")])
     return empty
 
 
@@ -69,12 +70,16 @@ def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
     for text in (
         "# Trial 2 of study demo",
         "Trial 2 is the best of the 2 trials that completed 3 epochs. Its symbol error rate is 20.0 % (95 %",
-        "That of trial 0, 50.0 %",
-        "| `model.decoder.dropout` | 0.25 |",
-        "| `loss.kind` | a\\|b |",
+        "That of the base (trial 0), 50.0 %, is higher by",
+        "trial 2 is better than the base",
+        "| parameter | role | this trial | base (trial 0) |",
+        "| `model.decoder.dropout` | scientific | 0.25 | 0.1 |",
+        "| `loss.kind` | - | a\\|b | not used |",
+        "No nuisance parameter was searched over.",
         "| rhythm branch | 12.0 % |  |",
         "| errors in accidentals |",
         "| 1 | 2 | completed | 3 | 20.0 % |",
+        "| 2 | 0 (base) | completed | 3 | 50.0 % |",
         "| - | 1 | pruned | 1 | 10.0 % |",
         "| - | 3 | failed | 0 | - |  |",
         "reference   clef-G2",
@@ -87,6 +92,18 @@ def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
     assert exported.verdict in report
 
 
+def test_tables_that_were_gathered_already_are_not_gathered_again(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = gather(studies / "demo")
+    plain = run(studies).folder
+    monkeypatch.setattr("results.export.gather", None)
+    config = ExportConfig(study="demo", studies=str(studies), to=str(studies.parent / "again"))
+    exported = export(config, tables)
+    for name in ("metrics.json", "samples.parquet"):
+        assert (exported.folder / name).read_bytes() == (plain / name).read_bytes()
+
+
 def test_the_curve_is_a_picture(studies: Path) -> None:
     height, width, _ = matplotlib.image.imread(run(studies).folder / "curve.png").shape
     assert (height, width) == (640, 1600)
@@ -94,10 +111,10 @@ def test_the_curve_is_a_picture(studies: Path) -> None:
 
 def test_a_clear_difference_is_told_from_the_choice_of_pieces(empty: Path) -> None:
     make_study(empty, [FakeTrial(0, (0.9,)), FakeTrial(1, (0.05,))])
-    assert "more than the choice of pieces explains, in favour of trial 1" in run(empty).verdict
+    assert "trial 1 is better than the next best, by more than the choice of pieces explains" in run(empty).verdict
     other = run(empty, trial="0", to=str(empty.parent / "other")).verdict
     assert "Trial 0 is number 2 of the 2" in other
-    assert "more than the choice of pieces explains, in favour of trial 1" in other
+    assert "trial 0 is worse than the best, by more than the choice of pieces explains" in other
 
 
 def test_two_trials_alike_are_not_told_apart(empty: Path) -> None:
@@ -107,7 +124,7 @@ def test_two_trials_alike_are_not_told_apart(empty: Path) -> None:
 
 def test_without_the_rivals_samples_there_is_no_test(studies: Path) -> None:
     shutil.rmtree(studies / "demo" / checkpoint_of(FakeTrial(0, ())))
-    assert "cannot be tested against trial 0" in run(studies).verdict
+    assert "cannot be tested against the base (trial 0)" in run(studies).verdict
 
 
 @pytest.mark.parametrize("name", ["1", LUCKY.trial_id])

@@ -40,6 +40,14 @@ def test_a_changed_or_new_file_is_dirty(repository: Path, file: str) -> None:
     assert str(version).startswith(f"run 1, commit {version.commit[:8]}, uncommitted")
 
 
+def test_an_entry_in_the_log_makes_no_code_dirty(repository: Path) -> None:
+    (repository / "LOG.md").write_text("# Training log\n")
+    git(repository, "add", "LOG.md")
+    git(repository, "commit", "-m", "one")
+    (repository / "LOG.md").write_text("# Training log\n\nOne more.\n")
+    assert not code_version(repository).dirty
+
+
 def test_before_the_first_commit_is_unversioned(repository: Path) -> None:
     assert code_version(repository) == CodeVersion(UNVERSIONED, UNVERSIONED, dirty=False)
 

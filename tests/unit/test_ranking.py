@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import StudyError
-from results.ranking import best, rank
+from results.ranking import base, best, rank
 from results.replay import Replay
 from results.tables import StandingEpochs, trials_table
 from tests.studies import FakeTrial, events_of
@@ -39,6 +39,15 @@ def test_the_earlier_of_two_equals_is_first() -> None:
 
 def test_a_rate_that_is_no_number_is_not_compared() -> None:
     assert best(rank(table(FakeTrial(0, (float("nan"),)), FakeTrial(1, (0.9,))))).number == 1
+
+
+@pytest.mark.parametrize("state", ["completed", "pruned", "failed", None])
+def test_the_base_is_found_whatever_became_of_it(state: str | None) -> None:
+    others = [FakeTrial(0, (0.3,)), FakeTrial(1, (0.2,), origin="training log, run 56")]
+    found = base(rank(table(*others, FakeTrial(2, (0.5,), state, origin="base"))))  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.number, found.origin, found.state) == (2, "base", state or "running")
+    assert base(rank(table(*others))) is None
 
 
 def test_nothing_finished_says_what_there_is() -> None:
