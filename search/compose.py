@@ -1,16 +1,21 @@
 """The command line to a `SearchConfig`: Hydra composes once, and nothing untyped leaves this module.
 
 space=dropout model=paper         a choice in a group: a YAML file in search/conf/<group>/
+space=[dropout,depth]             several spaces in one; space=all is all of them
+experiment=run_56                 the settings of a run of the training log
+base=study:mine                   those of another study's best trial
 model.decoder.depth=6             a field of `SearchConfig`
 space.parameters.decoder_dropout.high=0.3
+
+Later ones win: preset, experiment or base, fast, fields.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -23,13 +28,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from datasets.command_line import check_choice, flat_fields, typed, unlocked
 from datasets.errors import ConfigError
-from omr_model.config import PRESETS, TrainingConfig
+from omr_model.config import TrainingConfig, replace_fields
+from omr_model.presets import FAST, PLAIN, PRESETS
+from search.base import FROM_STUDY, RUN, base_node, experiment_of
 from search.config import SearchConfig
+from search.space import WEIGHTS
 
 CONF = "search.conf"
-GROUPS = ("space", "model", "data", "budget", "sampler", "scheduler", "cluster")
-SAME_FOR_ALL = {"train.epochs", "train.seed", "train.device", "train.validation_staves", "model.height", "model.width"}
+GROUPS = ("space", "experiment", "model", "data", "budget", "sampler", "scheduler", "cluster")
+ALL = "all"
+SAME_FOR_ALL = {
+    *("train.epochs", "train.seed", "train.device", "train.validation_staves", "train.scored_in"),
+    *("model.height", "model.width"),
+}
 """Fields that no space may move: trials that differ in them do not compare."""
+VOCABULARY, COMMON_VOCABULARY = "model.vocabulary", "reduced"
 NO_GPU = {"trial.gpus=0", "cluster.gpus=0", "train.device=cpu"}
 DEFAULT_SPACES = ["dropout"]
 BUDGET_OF_PRESET = {"paper": "full", "tiny": "quick"}
@@ -43,11 +56,11 @@ def compose(words: Sequence[str]) -> SearchConfig:
     Raises:
         ConfigError: a choice or field that does not exist, or a value that is not allowed.
     """
-    _register()
     chosen = _check_words(words)
-    fields = [_quoted(word) for word in words if not word.startswith("space=")]
-    spaces = f"space=[{','.join(chosen.get('space', DEFAULT_SPACES))}]"
-    overrides = [*_by_device(words, chosen), spaces, *fields]
+    named = _fields(words)
+    _register()
+    spaces = f"space=[{','.join(_spaces(chosen))}]"
+    overrides = [*_origin(named, chosen), spaces, *_speed(named), *(_quoted(word) for word in words if _passes(word))]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module=CONF, version_base="1.3"):
@@ -56,12 +69,12 @@ def compose(words: Sequence[str]) -> SearchConfig:
         raise ConfigError(_readable(error)) from None
     config = typed(SearchConfig(), OmegaConf.to_container(tree, resolve=True))  # type: ignore[arg-type]
     _check_space_targets(config)
-    return config
+    return _comparable(config)
 
 
 def device_note(words: Sequence[str]) -> str | None:
     """What the device decided, in one line; None if the words name a model."""
-    if "model" in _check_words(words):
+    if "model" in _check_words(words) or _names_origin(words):
         return None
     if _preset(words) == "paper":
         return "a CUDA GPU: the paper's model on full staves (model=tiny takes short ones)"
@@ -74,12 +87,13 @@ def choices(group: str) -> list[str]:
     files = (
         {path.name.removesuffix(".yaml") for path in folder.iterdir() if _is_yaml(path)} if folder.is_dir() else set()
     )
-    return sorted(files | (set(PRESETS) if group == "model" else set()))
+    more = {"model": set(PRESETS), "space": {ALL}}
+    return sorted(files | more.get(group, set()))
 
 
 def space_names(words: Sequence[str]) -> list[str]:
     """The spaces that a command line names: `space=dropout`, `space=[dropout,depth]`, or the default."""
-    return _check_words(words).get("space", DEFAULT_SPACES)
+    return _spaces(_check_words(words))
 
 
 def _register() -> None:
@@ -87,8 +101,17 @@ def _register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=unlocked(SearchConfig()))
     for name, preset in PRESETS.items():
-        node = {part.name: unlocked(getattr(preset, part.name)) for part in dataclasses.fields(preset)}
-        store.store(group="model", name=name, node=node, package="_global_")
+        store.store(group="model", name=name, node=training_node(preset), package="_global_")
+
+
+def training_node(training: TrainingConfig) -> dict[str, Any]:
+    """A training as a node that Hydra lays at the top of the tree."""
+    return {part: unlocked(getattr(training, part)) for part in ("model", "loss", "optimizer", "train")}
+
+
+def _spaces(chosen: dict[str, list[str]]) -> list[str]:
+    names = chosen.get("space", DEFAULT_SPACES)
+    return [name for name in choices("space") if name != ALL] if names == [ALL] else list(dict.fromkeys(names))
 
 
 def _check_words(words: Sequence[str]) -> dict[str, list[str]]:
@@ -102,13 +125,69 @@ def _check_words(words: Sequence[str]) -> dict[str, list[str]]:
             chosen[key] = [name.strip() for name in value.strip("[]").split(",")]
             for name in chosen[key]:
                 check_choice(key, name, choices(key))
+    if ALL in chosen.get("space", []) and chosen["space"] != [ALL]:
+        raise ConfigError(f"space=[{','.join(chosen['space'])}]: {ALL} is all the others, and stands alone")
     return chosen
 
 
-def _by_device(words: Sequence[str], chosen: dict[str, list[str]]) -> list[str]:
-    model = chosen["model"][0] if "model" in chosen else _preset(words)
-    named = [] if "model" in chosen else [f"model={model}"]
-    return named if "budget" in chosen else [*named, f"budget={BUDGET_OF_PRESET.get(model, 'quick')}"]
+def _fields(words: Sequence[str]) -> dict[str, str]:
+    """The words by what stands before the `=`."""
+    return dict(word.split("=", 1) for word in words)
+
+
+def _passes(word: str) -> bool:
+    """Whether a word goes on to Hydra as it is; the others are put into other words."""
+    return word.partition("=")[0] not in ("space", "experiment", "model")
+
+
+def _names_origin(words: Sequence[str]) -> bool:
+    named = _fields(words)
+    return bool(named.get("base") or named.get("experiment"))
+
+
+def _origin(named: dict[str, str], chosen: dict[str, list[str]]) -> list[str]:
+    """Where model, loss, optimizer and train come from: preset, and experiment or base; and the budget that fits."""
+    base, experiment = named.get("base", ""), chosen.get("experiment", [""])[0]
+    if base and experiment:
+        raise ConfigError(f"base={base} and experiment={experiment} are two beginnings; name one of them")
+    model, words = chosen.get("model", [""])[0], []
+    if base.startswith(RUN):
+        experiment = experiment_of(base, choices("experiment"))
+    elif base:
+        training, data = base_node(base, named)
+        node = {**training_node(training), "data": unlocked(data)}
+        ConfigStore.instance().store(group="experiment", name=FROM_STUDY, node=node, package="_global_")
+        experiment, model = FROM_STUDY, model or _like(training)
+    if experiment:
+        words.append(f"experiment={experiment}")
+    model = model or ("paper" if experiment else _preset([f"{key}={value}" for key, value in named.items()]))
+    return [
+        f"model={model}",
+        *words,
+        *([] if "budget" in chosen else [f"budget={BUDGET_OF_PRESET.get(model, 'quick')}"]),
+    ]
+
+
+def _like(training: TrainingConfig) -> str:
+    """The preset that has this training's picture."""
+    picture = (training.model.height, training.model.width)
+    same = [name for name, one in PRESETS.items() if (one.model.height, one.model.width) == picture]
+    return same[0] if same else "paper"
+
+
+def _speed(named: dict[str, str]) -> list[str]:
+    """What `fast=true` or `fast=false` stands for."""
+    fast = named.get("fast", "").lower()
+    return [f"{field}={value}" for field, value in {"true": FAST, "false": PLAIN}.get(fast, {}).items()]
+
+
+def _comparable(config: SearchConfig) -> SearchConfig:
+    """A search over vocabularies compares in the one that all of them can be written in."""
+    moved = {target for one in config.space.parameters.values() if one.role != "fixed" for target in one.targets}
+    if VOCABULARY not in moved or config.train.scored_in:
+        return config
+    training = replace_fields(config.training(), {"train.scored_in": COMMON_VOCABULARY})
+    return replace(config, train=training.train)
 
 
 def _preset(words: Sequence[str]) -> str:
@@ -121,6 +200,8 @@ def _preset(words: Sequence[str]) -> str:
 def _quoted(word: str) -> str:
     """A field of text in Hydra's quotes, so that a path with spaces or a name of digits stays what it is."""
     name, _, value = word.partition("=")
+    if name.startswith(WEIGHTS):
+        return f"++{word}"  # a mapping, whose keys are the corpus's
     if name in GROUPS or not isinstance(flat_fields(SearchConfig()).get(name), str):
         return word
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -148,13 +229,14 @@ def _unknown(name: str) -> str:
 
 def _check_space_targets(config: SearchConfig) -> None:
     leaves = flat_fields(TrainingConfig())
-    for name, parameter in config.space.parameters.items():
-        if parameter.target in SAME_FOR_ALL:
-            raise ConfigError(f"space parameter {name}: {parameter.target} must be the same for all trials of a study")
-        if parameter.target not in leaves:
-            near = difflib.get_close_matches(parameter.target, leaves, n=3)
+    targets = {target: name for name, one in config.space.parameters.items() for target in one.targets}
+    for target, name in targets.items():
+        if target in SAME_FOR_ALL:
+            raise ConfigError(f"space parameter {name}: {target} must be the same for all trials of a study")
+        if target not in leaves and not target.startswith(WEIGHTS):
+            near = difflib.get_close_matches(target, leaves, n=3)
             raise ConfigError(
-                f"space parameter {name}: `target` {parameter.target} is no field of model, loss or train"
+                f"space parameter {name}: `target` {target} is no field of model, loss, optimizer or train"
                 + (f"; did you mean {' or '.join(near)}?" if near else "")
             )
 

@@ -11,9 +11,11 @@ from datasets.errors import ConfigError
 from datasets.prepare import CORPORA
 from datasets.staff import STAFF_SIZES, StaffSize
 from omr_model.config import TrainingConfig
-from results.study import DEFAULT_STUDIES
+from results.study import DEFAULT_LOG, DEFAULT_STUDIES
 
 KINDS = ("float", "int", "categorical")
+ROLES = ("scientific", "nuisance", "fixed")
+HISTORIES = ("points", "prior", "none")
 
 
 @dataclass(kw_only=True)  # not frozen: OmegaConf fills the values of a mapping field by field
@@ -21,37 +23,67 @@ class ParameterConfig:
     """One parameter of a space.
 
     Attributes:
-        target: the leaf of the configuration that it moves, such as `model.decoder.dropout`.
+        target: the leaf of the configuration that it moves, such as `model.decoder.dropout`; none if it has
+            `options`.
+        also: further leaves that get the same value.
         kind: `float` or `int` between `low` and `high`, or one of the `choices` (`categorical`).
         log: uniform in the logarithm.
         step: the grid of a uniform range.
+        choices: values, or lists of values.
+        options: choices by name, each with the leaves that it sets: a switch of the space. What a later
+            parameter sets wins.
         when: other parameters of the space by name, and the value (or list of values) that they must have for
             this one to exist.
+        role: `scientific` parameters are what the study is about; `nuisance` ones are searched only so that
+            scientific ones are compared each at its best; `fixed` ones stay as the base has them (Godbole et al.,
+            Deep Learning Tuning Playbook, 2023).
     """
 
-    target: str
+    target: str = ""
+    also: list[str] = field(default_factory=list)
     kind: str = "float"
     low: float | None = None
     high: float | None = None
     log: bool = False
     step: float | None = None
     choices: list[Any] = field(default_factory=list)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
     when: dict[str, Any] = field(default_factory=dict)
+    role: str = "scientific"
 
     def __post_init__(self) -> None:
-        check_choice(f"kind (of {self.target})", self.kind, KINDS)
+        if self.options:
+            self.kind = "categorical"
+        name = self.target or "/".join(self.options)
+        check_choice(f"kind (of {name})", self.kind, KINDS)
+        check_choice(f"role (of {name})", self.role, ROLES)
+        if bool(self.target) == bool(self.options):
+            raise ConfigError(f"{name}: a parameter has either a `target` or `options`")
+        if self.options and (self.choices or self.also):
+            raise ConfigError(
+                f"{name}: `choices` and `also` go with a `target`, not with `options`"
+            )
         if self.kind == "categorical":
-            if not self.choices:
-                raise ConfigError(f"{self.target}: a categorical parameter needs `choices`")
+            if not (self.choices or self.options):
+                raise ConfigError(f"{name}: a categorical parameter needs `choices` or `options`")
         elif self.low is None or self.high is None or not self.low < self.high:
-            raise ConfigError(f"{self.target}: `low` must be below `high`, but got {self.low} and {self.high}")
+            raise ConfigError(f"{name}: `low` must be below `high`, but got {self.low} and {self.high}")
         elif self.log and self.low <= 0:
-            raise ConfigError(f"{self.target}: a logarithmic range must begin above 0, but got {self.low}")
+            raise ConfigError(f"{name}: a logarithmic range must begin above 0, but got {self.low}")
+
+    @property
+    def targets(self) -> list[str]:
+        """Every leaf that it may set."""
+        set_by_options = [target for fields in self.options.values() for target in fields]
+        return list(dict.fromkeys([*([self.target] if self.target else []), *self.also, *set_by_options]))
 
 
 @dataclass(kw_only=True)  # not frozen: OmegaConf fills the values of a mapping field by field
 class PointConfig:
-    """A setting to be tried first: values by parameter name, and where it comes from."""
+    """A setting to be tried first: values by parameter name, and where it comes from.
+
+    Parameters that it does not name are as the base has them.
+    """
 
     origin: str
     values: dict[str, Any]
@@ -93,10 +125,21 @@ class BudgetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """Who suggests settings; `startup_trials` are random before a model of the space is trusted."""
+    """Who suggests settings.
+
+    Attributes:
+        name: `tpe`, `gp`, `cmaes`, `qmc`, `random` or `grid`.
+        startup_trials: random ones before a model of the space is trusted (tpe, gp, cmaes).
+        resolution: values of a range that a grid has.
+    """
 
     name: str = "tpe"
     startup_trials: int = 6
+    resolution: int = 3
+
+    def __post_init__(self) -> None:
+        check_range("sampler.startup_trials", self.startup_trials, 1)
+        check_range("sampler.resolution", self.resolution, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +147,10 @@ class SchedulerConfig:
     """Who stops trials early.
 
     Attributes:
-        name: `asha` or `none`.
-        grace_epochs: no trial is stopped before.
-        reduction_factor: at each rung the best one in so many goes on (Li et al., arXiv 1810.05934).
+        name: `asha`, `hyperband`, `median`, `pbt` or `none`.
+        grace_epochs: no trial is stopped before; for pbt, the epochs between two exchanges.
+        reduction_factor: at each rung the best one in so many goes on (asha, hyperband; Li et al., arXiv
+            1810.05934).
     """
 
     name: str = "asha"
@@ -157,10 +201,11 @@ class TrialConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PathsConfig:
-    """Folders for prepared corpora and for studies."""
+    """Folders for prepared corpora and for studies, and the training log that a study is entered in."""
 
     corpora: str = str(CORPORA)
     studies: str = DEFAULT_STUDIES
+    log: str = str(DEFAULT_LOG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +215,21 @@ class SearchConfig(TrainingConfig):
     Attributes:
         study: its name; empty is the space's name and the first free number.
         seed: of the sampler; `train.seed` is that of every trial's training.
-        model, loss, train: what a trial trains, where the space says nothing else.
+        base: where model, loss, optimizer and train come from, if not from the preset: `run:63` of the training
+            log, or `study:NAME` (its best trial) or `study:NAME/3` (its trial 3).
+        fast: mixed precision, torch.compile and fused AdamW, or none of them; None leaves it to the preset.
+        history: what the training log contributes: its `points` are tried first; `prior` lets the sampler begin
+            around what was good there, too; or `none`.
+        plan: measure for a moment, say what the search would cost, and run nothing.
+        model, loss, optimizer, train: what a trial trains, where the space says nothing else.
     """
 
     study: str = ""
     seed: int = 0
+    base: str = ""
+    fast: bool | None = None
+    history: str = "points"
+    plan: bool = False
     space: SpaceConfig = field(default_factory=SpaceConfig)
     data: DataConfig = field(default_factory=DataConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -184,9 +239,12 @@ class SearchConfig(TrainingConfig):
     trial: TrialConfig = field(default_factory=TrialConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
+    def __post_init__(self) -> None:
+        check_choice("history", self.history, HISTORIES)
+
     def training(self) -> TrainingConfig:
         """The training that trials vary."""
-        return TrainingConfig(model=self.model, loss=self.loss, train=self.train)
+        return TrainingConfig(model=self.model, loss=self.loss, optimizer=self.optimizer, train=self.train)
 
     def staff(self) -> StaffSize:
         """The size of staves: as asked, or that of the model's picture.

@@ -2,6 +2,7 @@
 
 python -m search.run space=dropout
 python -m search.run space=dropout study=first budget.trials=20 model.decoder.depth=4
+python -m search.run space=dropout plan=true     what it would cost, and nothing is run
 python -m search.run --help       groups, choices and fields
 python -m search.run --config     the composed configuration, and nothing is run
 """
@@ -13,6 +14,7 @@ import sys
 from datasets.command_line import flat_fields, guarded
 from search.compose import GROUPS, as_yaml, choices, compose, device_note, space_names
 from search.config import SearchConfig
+from search.plan import plan
 from search.study import run_study
 
 HELP, SHOW = {"-h", "--help"}, "--config"
@@ -31,7 +33,10 @@ def main(words: list[str]) -> None:
     note = device_note(fields)
     if note is not None:
         print(f"{'device':<10} {note}", flush=True)
-    run_study(config, space_names(fields))
+    if config.plan:
+        plan(config, space_names(fields))
+    else:
+        run_study(config, space_names(fields))
 
 
 def help_text() -> str:

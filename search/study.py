@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,13 +16,17 @@ from typing import TYPE_CHECKING
 from datasets.errors import StudyError
 from datasets.prepare import PrepareConfig, prepare
 from datasets.shards import PreparedCorpus
-from datasets.vocabulary import vocabulary
+from omr_model.fits import check_fits, check_labels
+from omr_model.mix import check_weights
 from results.export import ExportConfig, export
+from results.log_records import FINISHED, LogStudy
+from results.log_study import study_entry
 from results.provenance import collect
-from results.study import CorpusRecord, StudyRecord, write_study
+from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, read_study, write_study
+from results.training_log import add_entry
 from search.config import SearchConfig
 from search.console import Console
-from search.space import SearchSpace
+from search.space import WEIGHTS, SearchSpace
 
 if TYPE_CHECKING:  # it imports Ray
     from search.engine.stop import Outcome
@@ -38,16 +41,16 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
         KeyboardInterrupt: the search was interrupted; what was trained is recorded and ranked.
     """
     config = named(config, spaces)
-    space = SearchSpace(config.space, config.training())
+    resolution = config.sampler.resolution if config.sampler.name == "grid" else None
+    space = SearchSpace(config.space, config.training(), resolution)
     _refuse_existing(config.folder())
 
     corpus = _prepared(config)
-    check_corpus(config, corpus)
+    check_corpus(config, space, corpus)
 
-    with _claimed(config.folder()) as folder:
-        record = _record(config, spaces, space, corpus)
-        write_study(folder, record)
-        outcome = _run_trials(config, space, corpus, record)
+    with _claimed(config.folder()) as folder, _entered_if_it_breaks_off(config):
+        write_study(folder, _record(config, spaces, space, corpus))
+        outcome = _run_trials(config, space, corpus)
     _report(config, outcome)
 
 
@@ -62,21 +65,27 @@ def named(config: SearchConfig, spaces: Sequence[str]) -> SearchConfig:
     return replace(config, study=next(name for name in free if not (Path(config.paths.studies) / name).exists()))
 
 
-def check_corpus(config: SearchConfig, corpus: PreparedCorpus) -> None:
+def check_corpus(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> None:
     """Find out now what would fail every trial later.
 
     Raises:
-        VocabularyError: symbols that the model cannot write, all of them named.
+        ConfigError: a weight for a source that the corpus does not have.
+        VocabularyError: symbols that a model cannot write, all of them named.
         CorpusError: staves of another size than the model's picture, or longer than it can write.
     """
-    from omr_model.data import StaffDataset, check_fits, check_lengths  # torch takes seconds: not before it must
-
-    words = vocabulary(config.model.vocabulary)
     check_fits(config.model, corpus)
+    searched = [target.removeprefix(WEIGHTS) for target in space.targets if target.startswith(WEIGHTS)]
+    check_weights(
+        replace(config.train.mix, weights={**config.train.mix.weights, **dict.fromkeys(searched, 1.0)}),
+        corpus.manifest.sources,
+    )
+    words = {config.model.vocabulary}
+    for parameter in space.parameters.values():
+        if parameter.target == "model.vocabulary":
+            words |= set(parameter.choices)
     for split in ("train", "validation"):
-        staves = corpus.staves(split)
-        words.check((staves.semantic(index) for index in range(len(staves))), where=f"{corpus.path} ({split})")
-        check_lengths(StaffDataset(staves, words), config.model.max_length)
+        for vocabulary in sorted(words):
+            check_labels(replace(config.model, vocabulary=vocabulary), corpus.staves(split))
 
 
 def _prepared(config: SearchConfig) -> PreparedCorpus:
@@ -92,7 +101,7 @@ def _prepared(config: SearchConfig) -> PreparedCorpus:
     )
 
 
-def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, record: StudyRecord) -> Outcome:
+def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> Outcome:
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
     from search.engine.schedulers import rungs
     from search.engine.tuning import concurrent_trials, run_trials, trial_resources
@@ -101,7 +110,7 @@ def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus
         cpus, gpus = trial_resources(config, cluster)
         abreast = concurrent_trials(cluster, cpus, gpus)
         stops = rungs(config.scheduler, config.train.epochs)
-        print(f"{'code':<10} {record.provenance.code}")
+        print(f"{'code':<10} {read_study(config.folder()).provenance.code}")
         print(_heading(config, corpus, f"{abreast} at a time, {_share(cpus, gpus)} each", stops))
         if cluster.dashboard is not None:
             token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
@@ -142,21 +151,50 @@ def _share(cpus: int, gpus: float) -> str:
 
 
 def _report(config: SearchConfig, outcome: Outcome) -> None:
-    """Say what came out, and leave as the outcome wants it: quietly, with an error, or as interrupted."""
+    """Say what came out, enter it in the log, and leave as the outcome wants it: quietly or as interrupted.
+
+    Raises:
+        StudyError: no trial was trained to the end.
+        KeyboardInterrupt: the search was interrupted.
+    """
     folder = config.folder()
     print(f"\ntables     {_shown(folder)}/reports/  trials.parquet  epochs.parquet  samples.parquet")
+    missing: StudyError | None = None
     try:
         best = export(ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best")))
     except StudyError as error:
-        if outcome != "interrupted":
-            raise
+        missing = error
         print(f"best trial none: {error}")
     else:
-        print(f"best trial {_shown(best.folder)}/report.md\n\n{textwrap.fill(best.verdict, 100)}")
+        print(f"best trial {_shown(best.folder)}/report.md")
+    entry = _enter(config, "interrupted" if outcome == "interrupted" else FINISHED)  # hours that are up are no accident
+    print(f"log        {_shown(Path(config.paths.log))}: {entry.title}, {entry.state}")
+    if missing is None:
+        print(f"\n{entry.verdict}")
     if outcome != "finished":
         print(f"The search ended early: {outcome}.")
     if outcome == "interrupted":
         raise KeyboardInterrupt
+    if missing is not None:
+        raise missing
+
+
+@contextmanager
+def _entered_if_it_breaks_off(config: SearchConfig) -> Iterator[None]:
+    """Whatever ends a search that has begun, the log has it, with what there was by then."""
+    try:
+        yield
+    except BaseException as error:
+        if (config.folder() / EVENTS_FILE).exists():
+            interrupted = isinstance(error, KeyboardInterrupt)
+            _enter(config, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
+        raise
+
+
+def _enter(config: SearchConfig, reason: str) -> LogStudy:
+    entry = study_entry(config.folder(), reason=reason)
+    add_entry(Path(config.paths.log), entry)
+    return entry
 
 
 def _record(config: SearchConfig, spaces: Sequence[str], space: SearchSpace, corpus: PreparedCorpus) -> StudyRecord:
@@ -166,7 +204,7 @@ def _record(config: SearchConfig, spaces: Sequence[str], space: SearchSpace, cor
         provenance=collect(),
         config=dataclasses.asdict(config),
         space=tuple(spaces),
-        parameters=tuple(space.targets),
+        roles=space.roles,
         corpus=CorpusRecord(corpus.path.name, str(corpus.path), corpus.manifest.content_hash),
         seed=config.seed,
         max_epochs=config.train.epochs,
@@ -192,7 +230,7 @@ def _claimed(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if sys.exc_info()[0] is not None and not (folder / "events.jsonl").exists():
+        if sys.exc_info()[0] is not None and not (folder / EVENTS_FILE).exists():
             shutil.rmtree(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from omr_model.checkpoint import RESUME
 from results.gather import write_reports
 from results.journal import EndState, EpochReported, Journal, TrialEnded, TrialStarted
 from search.console import Console
-from search.engine.searcher import DIVERGED, METRIC, METRICS, STEP
+from search.engine.searcher import ADOPTED, DIVERGED, METRIC, METRICS, NUMBER, SETTINGS, STEP
 from search.engine.stop import Stop
+from search.space import ORIGIN
 
 SECONDS_BETWEEN_REPORTS = 20.0
 
@@ -38,6 +40,7 @@ class Observer(tune.Callback):
         self.seed = seed
         self.max_epochs = max_epochs
         self.journal = Journal(study / "events.jsonl")
+        self.started: dict[str, TrialStarted] = {}  # the latest start of each trial
         self.running: dict[str, int] = {}
         self.finished = 0  # trials that have ended of their own
         self._reported = time.monotonic()
@@ -47,23 +50,26 @@ class Observer(tune.Callback):
         return {**self.__dict__, "console": None}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        number, settings = trial.config["number"], trial.config["settings"]
-        self.journal.append(TrialStarted(trial.trial_id, number, self.seed, settings, time.time()))
+        """A trial begins; or goes on after a pause or a crash, maybe with settings that it has not reported with."""
+        start = self._start(trial)
+        before = self.started.setdefault(trial.trial_id, start)
+        self.journal.append(dataclasses.replace(before, time=start.time))
         if trial.trial_id not in self.running:
-            self.console.started(number, settings)
-        self.running[trial.trial_id] = number
+            self.console.started(start.number, before.params)
+        if _what(start) != _what(before):
+            self._show_exchange(trial, before)
+        self.running[trial.trial_id] = start.number
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.console.say(
-            f"trial {trial.config['number']:>3}  crashed and goes on from its checkpoint: {_reason(trial)}"
-        )
+        self.console.say(f"trial {trial.config[NUMBER]:>3}  crashed and goes on from its checkpoint: {_reason(trial)}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        number = trial.config["number"]
+        number = trial.config[NUMBER]
         if result.get(DIVERGED):
             return
+        self._record_exchange(trial)
         metrics = result[METRICS]
         self.journal.append(EpochReported(trial.trial_id, metrics, self._checkpoint(trial, result), time.time()))
         self.console.epoch(number, int(result[STEP]), result[METRIC], metrics["samples_per_second"])
@@ -91,11 +97,39 @@ class Observer(tune.Callback):
 
     def _end(self, trial: Trial, state: EndState, message: str) -> None:
         if trial.trial_id in self.running:
-            self._record_end(trial.trial_id, trial.config["number"], state, message)
-        if state != "paused" and trial.checkpoint is not None:
+            if state != "paused":
+                self._record_exchange(trial)
+            self._record_end(trial.trial_id, trial.config[NUMBER], state, message)
+        if state != "paused":
             # Two thirds of a checkpoint are the optimiser's, and nobody goes on from here.
-            (Path(trial.checkpoint.path) / RESUME).unlink(missing_ok=True)
+            for leftover in Path(str(trial.path)).glob(f"*/{RESUME}"):
+                leftover.unlink(missing_ok=True)
         self._write_reports_now_and_then()
+
+    def _start(self, trial: Trial) -> TrialStarted:
+        config = trial.config
+        return TrialStarted(
+            trial.trial_id, config[NUMBER], self.seed, config[SETTINGS], time.time(), origin=config[ORIGIN]
+        )
+
+    def _record_exchange(self, trial: Trial) -> None:
+        """Other settings come into the journal with the first that they led to, not while the trial's latest epoch
+        is still of those before."""
+        start = self._start(trial)
+        if _what(start) != _what(self.started[trial.trial_id]):
+            self.started[trial.trial_id] = start
+            self.journal.append(start)
+
+    def _show_exchange(self, trial: Trial, before: TrialStarted) -> None:
+        number, settings = trial.config[NUMBER], trial.config[SETTINGS]
+        changed = {target: value for target, value in settings.items() if before.params.get(target) != value}
+        text = "  ".join(
+            f"{target} {value:.3g}" if isinstance(value, float) else f"{target} {value}"
+            for target, value in changed.items()
+        )
+        donor = trial.config[ADOPTED]
+        self.console.say(f"trial {number:>3}  goes on from trial {donor}'s checkpoint: {text or 'the same settings'}")
+        self.console.rows[number].settings = settings
 
     def _record_end(self, trial_id: str, number: int, state: EndState, message: str) -> None:
         del self.running[trial_id]
@@ -118,8 +152,14 @@ class Observer(tune.Callback):
             self.console.say(f"reports not written: {error}")
 
 
+def _what(start: TrialStarted) -> TrialStarted:
+    """A start without its time."""
+    return dataclasses.replace(start, time=0.0)
+
+
 def _reason(trial: Trial) -> str:
-    """The last line of the error that ended a trial."""
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
+    """The last line of the error that ended a trial; Tune writes it here first, and copies it to the study later."""
+    file = trial.error_file
+    error = Path(file).read_text(encoding="utf-8") if file and Path(file).exists() else ""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
     return lines[-1] if lines else "its process died without a word"

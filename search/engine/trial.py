@@ -13,7 +13,7 @@ from ray import tune
 
 from omr_model.config import TrainingConfig, replace_fields
 from results.samples import SAMPLES_FILE, write_samples
-from search.engine.searcher import DIVERGED, METRIC, METRICS, STEP
+from search.engine.searcher import ADOPTED, DIVERGED, METRIC, METRICS, SETTINGS, STEP
 
 DIVERGED_SER = 10.0  # what the scheduler compares: worse than any SER, but not so far that it moves a rung's cutoff
 
@@ -37,7 +37,7 @@ class TrialJob:
 def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     """Train a setting until Tune stops it, it diverges, or it is done; called in a process of Ray's.
 
-    A trial that was interrupted goes on from its last checkpoint.
+    A trial that was interrupted goes on from its last checkpoint, or from the one that it adopted.
     """
     import cv2
     import torch
@@ -50,14 +50,14 @@ def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
         cv2.setNumThreads(job.threads)
-    training = replace_fields(job.base, config["settings"])
+    training = replace_fields(job.base, config[SETTINGS])
     if training.train.compile:
         torch.compiler.reset()  # trials share a process; after eight of them torch would silently compile no more
     trainer = Trainer(training, PreparedCorpus.open(job.corpus))
     last = tune.get_checkpoint()
     if last is not None:
         with last.as_directory() as folder:
-            checkpoint.restore(trainer, Path(folder))
+            checkpoint.restore(trainer, Path(folder), adopt=ADOPTED in config)
 
     def report(record: EpochRecord) -> None:
         folder = Path(tempfile.mkdtemp(prefix="omr-trial-"))

@@ -49,22 +49,25 @@ def run_trials(
         trainable: what a trial does; another one than the shared trainer drives the same engine without training.
 
     Raises:
-        ConfigError: a trial asks for more than the cluster has; it would wait for ever.
+        ConfigError: a trial asks for more than the cluster has; it would wait for ever. Or the space has nothing
+            that the scheduler could work with.
         KeyboardInterrupt: a second Ctrl-C; what was recorded until then is kept.
     """
     folder = config.folder().resolve()
     cpus, gpus = trial_resources(config, cluster)
     stop = Stop(config.budget.hours)
     observer = Observer(folder, console, stop, config.train.seed, config.train.epochs)
+    scheduler = build_scheduler(config, space, stop)
     study = _optuna_study(config, space, folder)
+    searcher = OptunaSearcher(study, space, config.train.epochs, stop)
     job = TrialJob(_on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             num_samples=config.budget.trials,
-            search_alg=OptunaSearcher(study, space, config.train.epochs, stop),
-            scheduler=build_scheduler(config.scheduler, config.train.epochs),
-            max_concurrent_trials=concurrent_trials(cluster, cpus, gpus),
+            search_alg=searcher,
+            scheduler=scheduler,
+            max_concurrent_trials=_trials_alive(config, concurrent_trials(cluster, cpus, gpus)),
             reuse_actors=True,  # a new process would import torch anew, which takes longer than a short epoch
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -88,7 +91,8 @@ def run_trials(
         observer.finish()
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             study.tell(trial.number, state=TrialState.PRUNED)  # cut off: else it would count as running for ever
-    return Outcome.FINISHED if observer.finished == config.budget.trials else stop.reason
+    wanted = len(observer.started) if searcher.exhausted else config.budget.trials
+    return Outcome.FINISHED if observer.finished == wanted else stop.reason
 
 
 def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]:
@@ -119,6 +123,11 @@ def concurrent_trials(cluster: Cluster, cpus: int, gpus: float) -> int:
     return min(by_cpu, int(cluster.gpus / gpus)) if gpus else by_cpu
 
 
+def _trials_alive(config: SearchConfig, abreast: int) -> int:
+    """As many as run side by side; but a population is alive as a whole, and its trials take turns."""
+    return max(abreast, config.budget.trials) if config.scheduler.name == "pbt" else abreast
+
+
 def _optuna_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -127,7 +136,7 @@ def _optuna_study(config: SearchConfig, space: SearchSpace, folder: Path) -> opt
         sampler=build_sampler(config.sampler, config.seed),
         direction="minimize",
     )
-    space.queue_points(study)
+    space.queue(study, points=config.history != "none")
     return study
 
 

@@ -21,7 +21,8 @@ class Searched:
     @property
     def paths(self) -> list[str]:
         """The words that lead a search to the same folders."""
-        return [f"paths.corpora={self.corpora}", f"paths.studies={self.studies}", "data.limit=80"]
+        folders = [f"paths.corpora={self.corpora}", f"paths.studies={self.studies}"]
+        return [*folders, f"paths.log={self.studies / 'LOG.md'}", "data.limit=80"]
 
     @property
     def folder(self) -> Path:
@@ -39,6 +40,7 @@ def searched(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Searche
         "study=mine",
         f"paths.corpora={corpora}",
         f"paths.studies={studies}",
+        f"paths.log={studies / 'LOG.md'}",
         "data.limit=80",
         "budget.trials=5",
         "train.epochs=3",

@@ -13,6 +13,8 @@ import pytest
 
 from datasets.images import encode_png
 from datasets.shards import PreparedCorpus
+from search.compose import compose
+from search.space import SearchSpace
 from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
 from tests.end_to_end.conftest import Searched
 
@@ -28,15 +30,34 @@ def commands(module: str) -> list[list[str]]:
 
 def test_every_command_is_covered_here() -> None:
     covered = {"search.run", "datasets.prepare", "datasets.inspect", "results.gather", "results.export"}
+    covered |= {"results.training_log"}
     covered |= {"omr_model.predict", "omr_model.evaluate", "omr_model.train"}
     assert {shlex.split(command)[2] for command in COMMANDS} == covered
 
 
 @pytest.mark.parametrize("words", commands("search.run"), ids=" ".join)
 def test_searches_compose(words: list[str]) -> None:
-    done = run("search.run", "--config", *[word for word in words if word != "--config"])
+    fields = [word for word in words if word not in ("--config", "base=study:mine")]
+    config = compose(fields)
+    SearchSpace(config.space, config.training())
+
+
+def test_a_search_can_begin_at_another_studys_best_trial(searched: Searched) -> None:
+    [words] = [words for words in commands("search.run") if "base=study:mine" in words]
+    done = run("search.run", "--config", *words, f"paths.studies={searched.studies}")
     assert done.status == 0, done.err
-    assert "space:" in done.out
+    assert "embedding: 32" in done.out
+
+
+def test_the_log_is_listed_shown_rated_and_checked(searched: Searched) -> None:
+    log = searched.studies / "LOG.md"
+    for words in commands("results.training_log"):
+        run_63 = ["log=LOG.md"] if "run=63" in words else [f"log={log}"]
+        done = run("results.training_log", *words, *run_63, f"studies={searched.studies}")
+        assert done.status == 0, done.err
+    rated = pd.read_parquet(searched.folder / "reports" / "trials.parquet").set_index("number")["manual"].dropna()
+    assert list(rated) == [13.7]
+    assert "- Manual validation: 13.7" in log.read_text()
 
 
 def test_gathering_exporting_predicting_and_evaluating(searched: Searched, tmp_path: Path) -> None:

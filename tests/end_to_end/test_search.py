@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from datasets.shards import PreparedCorpus
 from omr_model.metrics import summarize
 from results.study import read_study
+from results.training_log import read_log
 from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
 from tests.end_to_end.conftest import Searched
 
@@ -66,6 +67,23 @@ def test_the_logs_points_came_first(searched: Searched) -> None:
     trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet").sort_values("number")
     assert list(trials["params.model.backbone.drop_rate"])[:4] == [0.0, 0.1, 0.2, 0.8]
     assert list(trials["params.model.backbone.drop_path_rate"])[:4] == [0.0, 0.1, 0.2, 0.8]
+
+
+def test_the_base_came_first_and_was_trained_to_the_end(searched: Searched) -> None:
+    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet").set_index("number")
+    assert list(trials["origin"])[:4] == ["base", *(f"training log, run {run}" for run in (56, 55, 57))]
+    assert (trials["state"][0], trials["epochs"][0]) == ("completed", 3)
+
+
+def test_the_study_is_entered_in_the_log(searched: Searched) -> None:
+    [entry] = [study for study in read_log(searched.studies / "LOG.md").studies() if study.name == "mine"]
+    assert (entry.state, entry.space) == ("finished", ("dropout",))
+    assert entry.command.startswith("python -m search.run space=dropout model=tiny study=mine")
+    best = pd.read_parquet(searched.folder / "reports" / "trials.parquet").query("state == 'completed'")
+    assert entry.ser == pytest.approx(best["ser"].min(), abs=1e-4)
+    assert entry.ser_low is not None
+    assert "base" in entry.verdict
+    assert entry.verdict in searched.done.out
 
 
 def test_optuna_knows_the_same_states(searched: Searched) -> None:
@@ -125,8 +143,14 @@ def test_a_search_in_which_every_trial_diverges_says_so(searched: Searched) -> N
     done = run(
         "search.run",
         *("space=dropout", "model=tiny", "study=hopeless", *searched.paths, *SMALL_MODEL),
-        *("budget.trials=2", "train.learning_rate=1", "train.warmup=0", "train.epochs=4", "cluster.dashboard=false"),
-        *("train.gradient_clip=1000000", "loss.alpha=1000"),
+        *(
+            "budget.trials=2",
+            "optimizer.learning_rate=1",
+            "optimizer.warmup=0",
+            "train.epochs=4",
+            "cluster.dashboard=false",
+        ),
+        *("optimizer.gradient_clip=1000000", "loss.alpha=1000"),
     )
     folder = searched.studies / "hopeless"
     states = list(pd.read_parquet(folder / "reports" / "trials.parquet")["state"])
@@ -167,6 +191,9 @@ def test_ctrl_c_lets_each_trial_finish_its_epoch_and_keeps_it(searched: Searched
     assert set(trials["state"]) == {"paused"}
     assert trials["epochs"].max() >= 2
     assert trials["ser_low"].notna().all()  # the samples of the last epoch are there
+    [entry] = [study for study in read_log(searched.studies / "LOG.md").studies() if study.name == "stopped"]
+    assert entry.state == "aborted: interrupted"
+    assert "after epoch" in entry.verdict  # what it had
     told = JournalStorage(JournalFileBackend(str(searched.studies / "stopped" / "optuna.journal")))
     states = {trial.state.name for trial in optuna.load_study(study_name="stopped", storage=told).trials}
     assert states <= {"PRUNED", "WAITING"}

@@ -5,6 +5,7 @@ One search for all tests of this file: its first trials are queued, and each of 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import tempfile
@@ -31,6 +32,7 @@ from search.config import (
     ParameterConfig,
     PathsConfig,
     PointConfig,
+    SamplerConfig,
     SchedulerConfig,
     SearchConfig,
     SpaceConfig,
@@ -49,6 +51,7 @@ EPOCHS = 6
 TARGET = "model.decoder.dropout"
 COMPLETE, DIVERGES, RAISES, DIES_ONCE = 0.0, 0.1, 0.2, 0.3
 POINTS = {"complete": COMPLETE, "diverges": DIVERGES, "raises": RAISES, "dies": DIES_ONCE}
+BASE = 0.45
 
 
 def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
@@ -85,47 +88,57 @@ def cluster():  # type: ignore[no-untyped-def]
         yield running
 
 
-@pytest.fixture(scope="module")
-def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a search of ten such trials."""
-    studies = tmp_path_factory.mktemp("studies")
-    config = SearchConfig(
-        study="pretended",
-        model=SMALL,
-        train=TrainConfig(epochs=EPOCHS),
-        space=SpaceConfig(
-            parameters={"dropout": ParameterConfig(target=TARGET, low=0.0, high=0.5)},
-            points={name: PointConfig(origin=name, values={"dropout": rate}) for name, rate in POINTS.items()},
-        ),
-        budget=BudgetConfig(trials=10),
-        scheduler=SchedulerConfig(grace_epochs=2),
-        trial=TrialConfig(retries=1),
-        paths=PathsConfig(studies=str(studies)),
-    )
-    space = SearchSpace(config.space, config.training())
+def search(cluster: Cluster, config: SearchConfig, resolution: int | None = None) -> Outcome:
+    """Run a search of such trials, with a study's record in its folder."""
     from results.provenance import collect
 
+    space = SearchSpace(config.space, config.training(), resolution)
     record = StudyRecord(
-        name="pretended",
+        name=config.study,
         created="2026-01-01T00:00:00+00:00",
         provenance=collect(),
         config={},
         space=("dropout",),
-        parameters=(TARGET,),
+        roles=space.roles,
         corpus=CorpusRecord("none", "none", "0"),
         seed=0,
         max_epochs=EPOCHS,
     )
     write_study(config.folder(), record)
     with Console(10, EPOCHS, rungs(config.scheduler, EPOCHS), stream=io.StringIO()) as console:
-        assert run_trials(config, space, cluster, studies, console, trainable=pretend) == Outcome.FINISHED
-    return config.folder()
+        return run_trials(config, space, cluster, Path(config.paths.studies), console, trainable=pretend)
+
+
+def config(studies: Path, points: Mapping[str, float], **fields: Any) -> SearchConfig:
+    """A search for a dropout, ten trials at most."""
+    return SearchConfig(
+        study="pretended",
+        model=dataclasses.replace(SMALL, decoder=dataclasses.replace(SMALL.decoder, dropout=BASE)),
+        train=TrainConfig(epochs=EPOCHS),
+        space=SpaceConfig(
+            parameters={"dropout": ParameterConfig(target=TARGET, low=0.0, high=0.5)},
+            points={name: PointConfig(origin=name, values={"dropout": rate}) for name, rate in points.items()},
+        ),
+        budget=BudgetConfig(trials=10),
+        scheduler=SchedulerConfig(grace_epochs=2),
+        trial=TrialConfig(retries=1),
+        paths=PathsConfig(studies=str(studies)),
+        **fields,
+    )
+
+
+@pytest.fixture(scope="module")
+def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search of ten such trials."""
+    whole = config(tmp_path_factory.mktemp("studies"), POINTS)
+    assert search(cluster, whole) == Outcome.FINISHED
+    return whole.folder()
 
 
 def optuna_trials(study: Path) -> dict[float, optuna.trial.FrozenTrial]:
     storage = JournalStorage(JournalFileBackend(str(study / "optuna.journal")))
     trials = optuna.load_study(study_name="pretended", storage=storage).trials
-    return {trial.params[TARGET]: trial for trial in trials}
+    return {trial.params["dropout"]: trial for trial in trials}
 
 
 def ends(study: Path) -> dict[float, str]:
@@ -137,6 +150,7 @@ def ends(study: Path) -> dict[float, str]:
 def test_every_trial_ends_in_its_own_state(study: Path) -> None:
     states = ends(study)
     assert len(states) == 10
+    assert states[BASE] == "completed"  # though nearly all others are better
     assert states[COMPLETE] == "completed"
     assert states[DIVERGES] == "diverged"
     assert states[RAISES] == "failed"
@@ -185,10 +199,17 @@ def test_a_failed_trial_says_why(study: Path) -> None:
     assert messages["diverged"] == "the loss is no longer finite"
 
 
-def test_the_first_trials_are_the_spaces_points(study: Path) -> None:
+def test_the_first_trials_are_the_base_and_the_spaces_points(study: Path) -> None:
     started = [event for event in read(study / "events.jsonl") if isinstance(event, TrialStarted)]
-    rates = {event.number: event.params[TARGET] for event in started}
-    assert [rates[number] for number in range(4)] == list(POINTS.values())
+    first = {event.number: (event.origin, event.params[TARGET]) for event in started}
+    assert [first[number] for number in range(5)] == [("base", BASE), *POINTS.items()]
+    assert {first[number][0] for number in range(5, 10)} == {""}
+
+
+def test_a_grid_that_ends_before_the_budget_is_finished(cluster: Cluster, tmp_path: Path) -> None:
+    grid = config(tmp_path, {}, sampler=SamplerConfig(name="grid"))
+    assert search(cluster, grid, resolution=2) == Outcome.FINISHED
+    assert set(ends(grid.folder())) == {BASE, 0.0, 0.5}
 
 
 def test_what_is_needed_to_go_on_is_deleted_where_nobody_goes_on(study: Path) -> None:

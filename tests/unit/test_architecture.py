@@ -67,9 +67,11 @@ def test_import_datasets_finds_ours() -> None:
     assert '"datasets' not in (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("]")[0]
 
 
-@pytest.mark.parametrize("command", ["search.run", "datasets.prepare", "results.gather", "results.export"])
+@pytest.mark.parametrize(
+    "command", ["search.run", "datasets.prepare", "results.gather", "results.export", "results.training_log"]
+)
 def test_what_a_person_waits_for_does_not_import_torch(command: str) -> None:
-    """Help and errors come at once: torch and Ray take seconds to import."""
+    """Help and errors come at once: torch and Ray take seconds to import. A search checks its corpus without, too."""
     code = f"import sys, {command}; sys.exit(bool({{'torch', 'ray'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=False).returncode == 0
 

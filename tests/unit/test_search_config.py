@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from datasets.errors import ConfigError
-from omr_model.config import PRESETS
-from search.compose import GROUPS, as_yaml, choices, compose, device_note, space_names
+from datasets.errors import ConfigError, StudyError
+from omr_model.config import replace_fields
+from omr_model.presets import PRESETS
+from results.study import read_study, write_study
+from search.compose import ALL, GROUPS, as_yaml, choices, compose, device_note, space_names
+from search.space import SearchSpace
+from tests.studies import FakeTrial, make_study
 
 
 @pytest.mark.parametrize("space", choices("space"))
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_space_composes_with_every_model(space: str, model: str) -> None:
     config = compose([f"space={space}", f"model={model}"])
-    assert config.training() == PRESETS[model]
+    scored_in = "reduced" if space in ("vocabulary", ALL) else ""
+    assert config.training() == replace_fields(PRESETS[model], {"train.scored_in": scored_in})
     assert config.space.parameters
+    assert SearchSpace(config.space, config.training()).base_values is not None
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_of_every_group_composes(group: str) -> None:
+    model = [] if group in ("model", "experiment") else ["model=tiny"]  # not every run of the log fits short staves
     for choice in choices(group):
-        compose(["model=tiny", *([] if (group, choice) == ("model", "tiny") else [f"{group}={choice}"])][-2:])
+        compose([*model, f"{group}={choice}"])
 
 
 def test_without_a_gpu_the_tiny_model_and_the_quick_budget_are_chosen() -> None:
@@ -58,21 +69,25 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
             "study=2024_05_01",
             "paths.studies=/tmp/it's a, b=c",
             "model.decoder.depth=3",
-            "train.betas=[0.8,0.99]",
+            "optimizer.beta1=0.8",
+            "train.mix.weights.oneills1850=2",
+            "space.parameters.decoder_dropout.role=nuisance",
             "space.parameters.decoder_dropout.high=0.3",
             "budget.hours=1.5",
         ]
     )
     assert (config.study, config.paths.studies) == ("2024_05_01", "/tmp/it's a, b=c")
-    assert (config.model.decoder.depth, config.train.betas) == (3, (0.8, 0.99))
+    assert (config.model.decoder.depth, config.optimizer.beta1) == (3, 0.8)
     assert config.space.parameters["decoder_dropout"].high == 0.3
+    assert config.train.mix.weights == {"oneills1850": 2.0}
+    assert config.space.parameters["decoder_dropout"].role == "nuisance"
     assert config.budget.hours == 1.5
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["space=nosuch"], "space=nosuch: no such space; there are dropout"),
+        (["space=nosuch"], "space=nosuch: no such space; there are all, backbone"),
         (["space=[dropout,nosuch]"], "space=nosuch: no such space"),
         (["sampler=tp"], "did you mean tpe?"),
         (["train.epocs=3"], "train.epocs: no such field; there are train.epochs"),
@@ -104,7 +119,60 @@ def test_a_picture_that_no_staves_fit_is_refused() -> None:
 
 def test_the_spaces_of_a_command_line() -> None:
     assert space_names([]) == ["dropout"]
-    assert space_names(["space=[dropout,dropout]"]) == ["dropout", "dropout"]
+    assert space_names(["space=[depth,dropout,depth]"]) == ["depth", "dropout"]
+    assert space_names(["space=all"]) == [name for name in choices("space") if name != ALL]
+
+
+def test_later_words_win_over_fast_over_the_experiment_over_the_preset() -> None:
+    config = compose(["experiment=run_77", "model=tiny", "fast=true", "train.compile=false", "loss.beta=0.3"])
+    assert (config.model.encoder.depth, config.model.width) == (6, 256)
+    assert (config.train.precision, config.train.compile, config.optimizer.fused) == ("mixed", False, "torch")
+    assert (config.loss.alpha, config.loss.beta) == (0.1, 0.3)
+    plain = compose(["model=paper", "fast=false"])
+    assert (plain.train.precision, plain.train.compile, plain.optimizer.fused) == ("fp32", False, "none")
+
+
+def test_a_run_as_base_is_its_experiment() -> None:
+    assert compose(["base=run:56"]).training() == compose(["experiment=run_56"]).training()
+    assert compose(["base=run:56"]).model.width == PRESETS["paper"].model.width
+    assert compose(["base=run:56", "model=tiny"]).model.width == PRESETS["tiny"].model.width
+    assert device_note(["base=run:56"]) is None
+
+
+def test_a_study_as_base_brings_its_trials_setting_and_its_corpus(tmp_path: Path) -> None:
+    training = replace_fields(PRESETS["tiny"], {"model.decoder.depth": 3})
+    config = dataclasses.asdict(replace(compose(["model=tiny", "data.limit=80"]), **vars(training)))
+    trials = [
+        FakeTrial(0, (0.9, 0.5), params={"model.decoder.dropout": 0.3, "loss.focal_branches": "[lift, pitch]"}),
+        FakeTrial(1, (0.9, 0.4), params={"model.decoder.dropout": 0.1, "loss.focal_branches": None}),
+    ]
+    make_study(tmp_path, trials, name="before", parameters=["model.decoder.dropout", "loss.focal_branches"])
+    record = read_study(tmp_path / "before")
+    write_study(tmp_path / "before", replace(record, config=config))
+    where = f"paths.studies={tmp_path}"
+    best = compose(["base=study:before", "space=depth", where, "loss.beta=0.4"])
+    assert best.training() == replace_fields(training, {"model.decoder.dropout": 0.1, "loss.beta": 0.4})
+    assert (best.data.limit, best.budget) == (80, compose(["model=tiny"]).budget)
+    first = compose(["base=study:before/0", "space=depth", where])
+    assert (first.model.decoder.dropout, first.loss.focal_branches) == (0.3, ("lift", "pitch"))
+    with pytest.raises(StudyError, match="study=nosuch: no such study"):
+        compose(["base=study:nosuch", where])
+    with pytest.raises(StudyError, match="trial=7: no such trial; there are 0"):
+        compose(["base=study:before/7", where])
+
+
+def test_an_unknown_beginning_is_refused() -> None:
+    for words, message in (
+        (["base=run:60"], "base=run:60: no such run with known settings; there are 1, 3, 50"),
+        (["base=63"], "base=63: it is run:N"),
+        (["base=run:63", "experiment=run_63"], "two beginnings"),
+        (["experiment=run_60"], "no such experiment"),
+        (["space=[all,depth]"], "stands alone"),
+        (["experiment=run_50", "model=tiny"], "must be multiples of 128 x 32"),
+        (["history=always"], "history=always: no such history; there are points, prior, none"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            compose(words)
 
 
 def test_the_composed_configuration_can_be_read() -> None:

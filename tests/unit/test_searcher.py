@@ -10,9 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from omr_model.config import TrainingConfig
-from search.config import ParameterConfig, PointConfig, SpaceConfig
+from search.config import ParameterConfig, PointConfig, SamplerConfig, SpaceConfig
 from search.engine.searcher import OptunaSearcher
 from search.engine.stop import Outcome, Stop
+from search.samplers import build_sampler
 from search.space import SearchSpace
 from tests.models import SMALL
 
@@ -28,13 +29,14 @@ def searcher() -> OptunaSearcher:
     )
     search_space = SearchSpace(space, TrainingConfig(model=SMALL))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    search_space.queue_points(study)
+    search_space.queue(study)
     return OptunaSearcher(study, search_space, EPOCHS, Stop())
 
 
 def run(searcher: OptunaSearcher, trial_id: str, sers: list[float]) -> dict[str, float]:
     """A trial that reports some epochs; the last result, which Tune hands over at the end."""
-    searcher.suggest(trial_id)
+    if trial_id not in searcher.trials:
+        searcher.suggest(trial_id)
     results = [{"epoch": epoch, "ser": ser} for epoch, ser in enumerate(sers, start=1)]
     for result in results[:-1]:
         searcher.on_trial_result(trial_id, result)
@@ -46,9 +48,13 @@ def only_trial(searcher: OptunaSearcher) -> optuna.trial.FrozenTrial:
     return trial
 
 
-def test_points_of_the_space_come_first(searcher: OptunaSearcher) -> None:
-    assert searcher.suggest("a") == {"number": 0, "settings": {TARGET: 0.1}}
-    assert searcher.suggest("b")["settings"][TARGET] != 0.1
+def test_the_base_comes_first_then_the_points_of_the_space(searcher: OptunaSearcher) -> None:
+    assert searcher.suggest("a") == {"number": 0, "settings": {TARGET: 0.0}, "origin": "base"}
+    assert searcher.suggest("b") == {"number": 1, "settings": {TARGET: 0.1}, "origin": "run 51"}
+    drawn = searcher.suggest("c")
+    assert isinstance(drawn, dict)
+    assert drawn["settings"][TARGET] not in (0.0, 0.1)
+    assert drawn["origin"] == ""
 
 
 def test_a_trial_trained_to_the_end_is_complete(searcher: OptunaSearcher) -> None:
@@ -95,6 +101,34 @@ def test_what_is_not_finite_never_becomes_a_value(searcher: OptunaSearcher, ser:
     assert len(trial.intermediate_values) == EPOCHS - 1
 
 
+def test_the_last_epoch_may_be_told_twice(searcher: OptunaSearcher) -> None:
+    result = run(searcher, "a", [0.5] * EPOCHS)
+    searcher.on_trial_result("a", result)  # nobody stops a trial at its last epoch: it ends by itself
+    searcher.on_trial_complete("a", result)  # a warning of Optuna's would fail this test, and in a search the trial
+    assert only_trial(searcher).value == 0.5
+
+
+def changed(result: dict[str, float]) -> dict[str, float]:
+    """As Tune reports a trial that has gone on from trial 3's checkpoint with other settings."""
+    return {**result, "config/number": 0, "config/adopted": 3}
+
+
+def test_a_trial_with_other_settings_than_it_began_with_is_pruned_where_they_changed(searcher: OptunaSearcher) -> None:
+    run(searcher, "a", [0.9, 0.8, 0.7])
+    searcher.on_trial_result("a", changed({"epoch": 3, "ser": 0.4}))
+    searcher.on_trial_complete("a", changed({"epoch": EPOCHS, "ser": 0.1}))
+    trial = only_trial(searcher)
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.9, 2: 0.8}
+
+
+def test_a_trial_that_waits_when_the_search_ends_has_not_failed(searcher: OptunaSearcher) -> None:
+    run(searcher, "a", [0.9, 0.8, 0.7])
+    searcher.on_trial_complete("a", None)
+    trial = only_trial(searcher)
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.9, 2: 0.8})
+
+
 def test_a_crashed_trial_has_failed(searcher: OptunaSearcher) -> None:
     result = run(searcher, "a", [0.9, 0.8])
     searcher.on_trial_complete("a", result, error=True)
@@ -104,7 +138,20 @@ def test_a_crashed_trial_has_failed(searcher: OptunaSearcher) -> None:
 def test_no_more_trials_are_suggested_once_the_search_is_to_end(searcher: OptunaSearcher) -> None:
     searcher.stop.interrupted = True
     assert searcher.suggest("a") == OptunaSearcher.FINISHED
-    assert len(searcher.study.get_trials(states=[TrialState.WAITING])) == 1
+    assert len(searcher.study.get_trials(states=[TrialState.WAITING])) == 2
+
+
+def test_a_grid_ends_once_each_of_its_settings_has_begun() -> None:
+    parameters = {"dropout": ParameterConfig(target=TARGET, low=0.1, high=0.5)}
+    space = SearchSpace(SpaceConfig(parameters=parameters), TrainingConfig(model=SMALL), resolution=2)
+    study = optuna.create_study(sampler=build_sampler(SamplerConfig(name="grid"), seed=0))
+    space.queue(study)
+    searcher = OptunaSearcher(study, space, EPOCHS, Stop())
+    begun = [searcher.suggest(trial_id) for trial_id in "abc"]
+    assert begun[0] == {"number": 0, "settings": {TARGET: 0.0}, "origin": "base"}  # which is not on the grid
+    assert sorted(one["settings"][TARGET] for one in begun[1:]) == [0.1, 0.5]  # type: ignore[index]
+    assert searcher.exhausted
+    assert searcher.suggest("d") == OptunaSearcher.FINISHED
 
 
 def test_a_search_ends_for_one_reason() -> None:

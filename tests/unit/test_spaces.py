@@ -2,36 +2,208 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import optuna
 import pytest
 
 from datasets.errors import ConfigError
-from omr_model.config import TrainingConfig
-from search.compose import choices
+from datasets.shards import PreparedCorpus
+from omr_model.config import OptimizerConfig, TokenWeights, TrainingConfig, replace_fields
+from omr_model.model import TrOMR
+from omr_model.optimizer import decay_groups
+from search.compose import ALL, choices, compose, space_names
 from search.config import ParameterConfig, PointConfig, SpaceConfig
 from search.space import SearchSpace
-from tests.contracts.space import SpaceContract
-from tests.models import SMALL
+from tests.contracts.space import SMALL_TRAINING, SpaceContract, train
+from tests.models import SMALL, training
 
 BASE = TrainingConfig(model=SMALL)
 
 
 class TestDropout(SpaceContract):
     name = "dropout"
+    amid: ClassVar = dict.fromkeys(
+        [
+            *("backbone_drop_rate", "backbone_drop_path_rate", "encoder_dropout", "encoder_attention_dropout"),
+            *("decoder_dropout", "decoder_attention_dropout"),
+        ],
+        0.4,
+    )
 
     def test_the_logs_values_are_the_backbones_two_rates_together(self, space: SearchSpace) -> None:
-        rates = [
-            (point["model.backbone.drop_rate"], point["model.backbone.drop_path_rate"]) for point, _ in space.points
-        ]
+        rates = [(values["backbone_drop_rate"], values["backbone_drop_path_rate"]) for values, _ in space.points]
         assert rates == [(0.0, 0.0), (0.1, 0.1), (0.2, 0.2), (0.8, 0.8)]
-        others = set(space.targets) - {"model.backbone.drop_rate", "model.backbone.drop_path_rate"}
-        assert all(point[target] == 0.0 for point, _ in space.points for target in others)
+        others = [name for name in self.amid if not name.startswith("backbone")]
+        assert all(values[name] == 0.0 for values, _ in space.points for name in others)
         assert [origin for _, origin in space.points] == [f"training log, run {run}" for run in (51, 56, 55, 57)]
+
+
+class TestWeightDecay(SpaceContract):
+    name = "weight_decay"
+
+    def test_each_switch_lets_the_decay_fall_on_its_parameters(self) -> None:
+        model = TrOMR(SMALL)
+        decayed = {}
+        for fields in ({}, {"decay_norms": True}, {"decay_biases": True}, {"decay_embeddings": True}):
+            [first, _] = decay_groups(model, OptimizerConfig(**fields))
+            names = {id(weight): name for name, weight in model.named_parameters()}
+            decayed[next(iter(fields), "")] = {names[id(weight)] for weight in first["params"]}
+        plain = decayed.pop("")
+        more = {switch: names - plain for switch, names in decayed.items()}
+        assert all(more.values())
+        assert all(name.endswith("bias") for name in more["decay_biases"])
+        assert more["decay_embeddings"] == {
+            "encoder.transformer.pos_embed",
+            *(f"decoder.{kind}_embedding.weight" for kind in ("rhythm", "pitch", "lift", "position")),
+        }
+        everything = {name for name, _ in model.named_parameters()}
+        assert plain.union(*more.values()) == everything
+
+
+class TestDepth(SpaceContract):
+    name = "depth"
+    amid: ClassVar = {"encoder_depth": 1, "decoder_depth": 2}
+
+    def test_together_is_one_number_and_apart_are_two(self, space: SearchSpace) -> None:
+        both = space.settings({"depths": "together", "encoder_depth": 3})
+        assert both == {"model.encoder.depth": 3, "model.decoder.depth": 3}
+        each = space.settings({"depths": "apart", "encoder_depth": 3, "decoder_depth": 5})
+        assert each == {"model.encoder.depth": 3, "model.decoder.depth": 5}
+        assert [space.settings(values)["model.decoder.depth"] for values, _ in space.points] == [4, 6]
+
+
+class TestFocalLoss(SpaceContract):
+    name = "focal_loss"
+    amid: ClassVar = {"focal_gamma": 2.0}
+
+    def test_off_is_gamma_zero_and_on_is_the_logs(self, space: SearchSpace) -> None:
+        off, on = (space.training(space.settings(values)).loss for values, _ in space.points)
+        assert off.focal_gamma == 0
+        assert (on.focal_gamma, on.focal_alpha, on.focal_branches) == (2.0, 0.25, ("lift",))
+
+
+class TestTokenWeights(SpaceContract):
+    name = "token_weights"
+    base = training(epochs=1, staves_per_epoch=64, batch_size=32, validation_staves=2)  # enough for a natural
+
+    def test_lift_x_10_is_the_logs(self, space: SearchSpace) -> None:
+        [(values, _)] = space.points
+        assert space.training(space.settings(values)).loss.token_weights == TokenWeights(accidental=10.0)
+
+
+class TestLossMix(SpaceContract):
+    name = "loss_mix"
+
+    def test_the_logs_four_pairs(self, space: SearchSpace) -> None:
+        pairs = [(values["alpha"], values["beta"]) for values, _ in space.points]
+        assert pairs == [(0.1, 0.9), (0.1, 1.0), (0.2, 0.8), (0.4, 0.6)]
+        assert space.roles["loss.gamma"] == "nuisance"
+
+
+class TestBackbone(SpaceContract):
+    name = "backbone"
+
+    def test_a_family_brings_what_it_needs(self, space: SearchSpace) -> None:
+        families = [space.training(space.settings(values)).model.backbone.family for values, _ in space.points]
+        assert families == ["resnetv2", "inception_resnet_v2"]
+
+    def test_what_does_not_fit_the_image_is_refused_at_composition(self) -> None:
+        too_deep = "space.parameters.inception_layers.choices=[[1,2,1]]"
+        config = compose(["space=backbone", "model=tiny", too_deep])
+        with pytest.raises(ConfigError, match=r"inception_layers reaches \[1, 2, 1\]: .*must be multiples of 128 x 32"):
+            SearchSpace(config.space, config.training())
+
+
+class TestDataMix(SpaceContract):
+    name = "data_mix"
+
+    def test_the_logs_two_mixes(self, space: SearchSpace) -> None:
+        mixes = [space.training(space.settings(values)).train.mix for values, _ in space.points]
+        assert [(mix.lengths, mix.negatives > 0) for mix in mixes] == [(2, True), (1, False)]
+
+
+class TestVocabulary(SpaceContract):
+    name = "vocabulary"
+
+    def test_all_trials_are_scored_in_one_vocabulary(self) -> None:
+        assert compose(["space=vocabulary", "model=tiny"]).train.scored_in == "reduced"
+        assert compose(["space=dropout", "model=tiny"]).train.scored_in == ""
+        fixed = compose(["space=vocabulary", "model=tiny", "space.parameters.vocabulary.role=fixed"])
+        assert fixed.train.scored_in == ""
+
+
+class TestOptimizer(SpaceContract):
+    name = "optimizer"
+    base = training(epochs=1, staves_per_epoch=64, validation_staves=2)  # enough for a warm-up of several steps
+
+    def test_the_logs_two_rates(self, space: SearchSpace) -> None:
+        assert [values["learning_rate"] for values, _ in space.points] == [1e-3, 1e-4]
+
+
+def test_all_spaces_in_one_can_be_drawn_from_and_trained(corpus: PreparedCorpus) -> None:
+    config = compose(["space=all", "model=tiny"])
+    space = SearchSpace(config.space, SMALL_TRAINING)
+    each = [compose([f"space={name}", "model=tiny"]).space for name in space_names(["space=all"])]
+    assert len(space.parameters) == sum(len(one.parameters) for one in each)
+    assert len(space.points) == sum(len(one.points) for one in each)
+    assert space.base_values is not None
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space.queue(study)
+    waiting = len(study.trials)
+    for _ in range(waiting):
+        space.suggest(study.ask())
+    for _ in range(3):
+        train(space.training(space.suggest(study.ask())), corpus)
+
+
+def test_a_fixed_parameter_stays_as_the_base_has_it() -> None:
+    config = SpaceConfig(
+        parameters={
+            "schedule": ParameterConfig(
+                target="train.dropout.schedule", kind="categorical", choices=["standard", "early"], role="fixed"
+            ),
+            "cutoff": ParameterConfig(target="train.dropout.cutoff", low=0.1, high=0.9, when={"schedule": "early"}),
+            "rate": ParameterConfig(target="model.decoder.dropout", low=0.0, high=0.5, role="nuisance"),
+        },
+        points={"early": PointConfig(origin="somewhere", values={"schedule": "early", "rate": 0.2})},
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = SearchSpace(config, BASE)
+    assert space.roles == {"train.dropout.cutoff": "scientific", "model.decoder.dropout": "nuisance"}
+    assert set(space.suggest(study.ask())) == {"model.decoder.dropout"}  # the base's schedule needs no cutoff
+    early = replace_fields(BASE, {"train.dropout.schedule": "early"})
+    assert set(SearchSpace(config, early).suggest(study.ask())) == set(space.roles)
+    assert space.points == [({"rate": 0.2}, "somewhere")]
+
+
+def test_a_base_outside_of_the_space_is_tried_all_the_same() -> None:
+    config = SpaceConfig(parameters={"rate": ParameterConfig(target="model.decoder.dropout", low=0.2, high=0.5)})
+    space = SearchSpace(config, BASE)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space.queue(study)
+    space.queue(study)
+    assert space.base_values is None
+    assert space.suggest(study.ask()) == {"model.decoder.dropout": 0.0}
+    assert space.suggest(study.ask())["model.decoder.dropout"] >= 0.2
+
+
+def test_what_a_later_parameter_sets_wins() -> None:
+    config = SpaceConfig(
+        parameters={
+            "focal": ParameterConfig(options={"off": {"loss.focal_gamma": 0.0}, "on": {"loss.focal_gamma": 1.0}}),
+            "gamma": ParameterConfig(target="loss.focal_gamma", low=0.5, high=5.0, when={"focal": "on"}),
+        }
+    )
+    space = SearchSpace(config, BASE)
+    assert space.settings({"focal": "on", "gamma": 3.0}) == {"loss.focal_gamma": 3.0}
+    assert space.values_of({"loss.focal_gamma": 3.0}) == {"focal": "on", "gamma": 3.0}
+    assert space.values_of({"loss.focal_gamma": 0.2}) is None
 
 
 def test_every_space_file_has_its_contract_test() -> None:
     tested = {contract.name for contract in SpaceContract.__subclasses__()}
-    assert tested == set(choices("space"))
+    assert tested == set(choices("space")) - {ALL}
 
 
 def test_a_conditional_parameter_is_there_only_when_its_condition_holds() -> None:
@@ -52,13 +224,13 @@ def test_integers_and_logarithms_are_drawn_as_such() -> None:
     config = SpaceConfig(
         parameters={
             "depth": ParameterConfig(target="model.decoder.depth", kind="int", low=1, high=3),
-            "rate": ParameterConfig(target="train.learning_rate", low=1e-5, high=1e-2, log=True),
+            "rate": ParameterConfig(target="optimizer.learning_rate", low=1e-5, high=1e-2, log=True),
         }
     )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [SearchSpace(config, BASE).suggest(study.ask()) for _ in range(60)]
     assert {settings["model.decoder.depth"] for settings in drawn} == {1, 2, 3}
-    below = sum(settings["train.learning_rate"] < 10**-3.5 for settings in drawn)
+    below = sum(settings["optimizer.learning_rate"] < 10**-3.5 for settings in drawn)
     assert 15 < below < 45  # half of a logarithmic range
 
 
@@ -100,6 +272,8 @@ def test_a_space_that_cannot_be_searched_is_refused(
     [
         ({"kind": "gaussian"}, "gaussian"),
         ({"kind": "categorical"}, "needs `choices`"),
+        ({"low": 0.0, "high": 0.1, "role": "boss"}, "role"),
+        ({"options": {"a": {}}}, "either a `target` or `options`"),
         ({"low": 0.5, "high": 0.1}, "`low` must be below `high`"),
         ({"low": 0.0, "high": 0.1, "log": True}, "must begin above 0"),
     ],

@@ -1,0 +1,147 @@
+"""`plan=true`: what a search will cost, by a moment of its own training; nothing is run and nothing left behind."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import optuna
+
+from omr_model.config import TrainingConfig
+from results.provenance import collect
+from search.config import SearchConfig
+from search.corpus import PlannedCorpus, planned_corpus, preparation
+from search.cost import Measurement, Schedule, cost
+from search.measure import Job, gpu_of, measure
+from search.plan_text import (
+    corpus_text,
+    disk_text,
+    measured_text,
+    memory_text,
+    origin_text,
+    plan_text,
+    say,
+    search_text,
+    stopping_text,
+    trial_text,
+)
+from search.resources import Machine, Slots, on_its_device, slots_of, this_machine
+from search.rungs import average_epochs
+from search.samplers import grid_size
+from search.space import BASE, SearchSpace
+from search.study import check_corpus
+
+FEWEST_SETTINGS = 3
+SECONDS_FOR_ROUNDS = 60.0  # no round of measurements begins later
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A training out of the space, and what it is called: `base`, `drawn`, or where it comes from."""
+
+    label: str
+    training: TrainingConfig
+
+
+def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
+    """Measure for a moment, and print what the search would cost.
+
+    Raises:
+        OmrError: what the search itself would refuse, or a measurement that failed.
+    """
+    began, load = time.monotonic(), os.getloadavg()[0]
+    space = SearchSpace(config.space, config.training(), _resolution(config))
+    slots = slots_of(config, this_machine())
+    schedule = schedule_of(config, space, slots)
+    say("plan", plan_text(config, spaces, schedule))
+
+    with planned_corpus(preparation(config)) as corpus:
+        if corpus.whole is None:
+            check_corpus(config, space, corpus.corpus)
+        say("corpus", corpus_text(preparation(config).folder.name, corpus))
+        settings = settings_to_measure(space, slots.beside, config.seed)
+        measured = _measure_in_rounds(settings, corpus, slots)
+
+    estimate = cost(measured, schedule)
+    say("measured", measured_text(measured, slots, collect().hardware))
+    say("memory", memory_text(measured, slots))
+    say("a trial", trial_text(estimate, schedule))
+    say("search", search_text(estimate, schedule, stopping_text(config)))
+    say("disk", disk_text(estimate, corpus))
+    say("from", origin_text(config, slots, time.monotonic() - began, load))
+
+
+def settings_to_measure(space: SearchSpace, beside: int, seed: int) -> list[Setting]:
+    """The base, settings drawn at random, and if there is room the space's first points; none of them twice.
+
+    As many as fill rounds of `beside` measurements, three at the least, or fewer where the space has not so many.
+    """
+    wanted = beside * math.ceil(FEWEST_SETTINGS / beside)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    draws = [space.settings(space.draw(study.ask())) for _ in range(4 * wanted)]
+    points = [(origin, space.settings(values)) for values, origin in space.points]
+    drawn = [Setting("drawn", space.training(settings)) for settings in draws]
+    given = [Setting(origin, space.training(settings)) for origin, settings in points]
+    candidates = [Setting(BASE, space.base), *drawn[: FEWEST_SETTINGS - 1], *given, *drawn[FEWEST_SETTINGS - 1 :]]
+    different: list[Setting] = []
+    for setting in candidates:
+        if all(setting.training != other.training for other in different):
+            different.append(setting)
+    return different[:wanted]
+
+
+def _measure_in_rounds(settings: Sequence[Setting], corpus: PlannedCorpus, slots: Slots) -> list[Measurement]:
+    """Measure as many at a time as trials will run; a last round that is not full is filled up with the base."""
+    began = time.monotonic()
+    measured: list[Measurement] = []
+    everything = [*settings, *[settings[0]] * (-len(settings) % slots.beside)]
+    for first in range(0, len(everything), slots.beside):
+        if measured and time.monotonic() - began > SECONDS_FOR_ROUNDS:
+            break
+        chosen = everything[first : first + slots.beside]
+        measured += measure([_job(setting, slot, corpus, slots) for slot, setting in enumerate(chosen)])
+    return measured
+
+
+def _job(setting: Setting, slot: int, corpus: PlannedCorpus, slots: Slots) -> Job:
+    training = on_its_device(setting.training, slots.cpus, slots.gpus)
+    if corpus.whole is not None:  # a sample may lack a source that has a weight; which staves are drawn costs nothing
+        mix = replace(training.train.mix, weights={})
+        training = replace(training, train=replace(training.train, mix=mix))
+    return Job(
+        label=setting.label,
+        training=training,
+        corpus=corpus.corpus.path,
+        scale=corpus.scale,
+        threads=slots.cpus if slots.gpus == 0 else None,
+        device=gpu_of(slot, slots.gpus, _visible_gpus(slots.machine)),
+    )
+
+
+def _visible_gpus(machine: Machine) -> list[str]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [one.strip() for one in named.split(",") if one.strip()] or [str(index) for index in range(machine.gpus)]
+
+
+def _resolution(config: SearchConfig) -> int | None:
+    return config.sampler.resolution if config.sampler.name == "grid" else None
+
+
+def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Schedule:
+    """What is to be run."""
+    trials, epochs = config.budget.trials, config.train.epochs
+    if space.resolution is not None:
+        trials = min(trials, 1 + grid_size(space))  # the base, which may lie outside of the grid
+    takes_turns = config.scheduler.name == "pbt" and trials > slots.abreast
+    return Schedule(
+        trials=trials,
+        epochs=average_epochs(config.scheduler, epochs, trials),
+        starts=math.ceil(epochs / config.scheduler.grace_epochs) if takes_turns else 1,
+        abreast=slots.abreast,
+        gpus=slots.gpus,
+        hours=config.budget.hours,
+    )

@@ -1,0 +1,97 @@
+"""Trials that only pretend to train; a module of its own, so that their processes need not wait for torch.
+
+A trial has an error that shrinks every epoch, the quicker the nearer its learning rate is to 1e-3, and that goes
+along with its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from results.journal import EpochReported, read
+from search.engine.trial import TrialJob
+
+RATE, DEPTH, DROPOUT = "optimizer.learning_rate", "model.decoder.depth", "model.decoder.dropout"
+RAISES, DIES_ONCE = 0.21, 0.31
+"""Dropouts that end a trial in its third epoch, and that kill its process once, in its fourth."""
+
+
+def shrinks(rate: float) -> float:
+    """What an epoch leaves of the error."""
+    return 1 - 0.3 / (1 + abs(math.log10(rate) + 3))
+
+
+def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
+    """Report what the setting makes of the error, from the checkpoint on."""
+    from ray import tune
+
+    settings = {DROPOUT: 0.0, **config["settings"]}
+    state = {"epoch": 0, "error": 1.0, "depth": settings[DEPTH]}
+    last = tune.get_checkpoint()
+    if last is not None:
+        with last.as_directory() as folder:
+            state = json.loads((Path(folder) / "resume.pt").read_text())
+    if state["depth"] != settings[DEPTH]:
+        raise RuntimeError(f"weights of depth {state['depth']} for a model of depth {settings[DEPTH]}")
+    for epoch in range(int(state["epoch"]) + 1, job.base.train.epochs + 1):
+        if settings[DROPOUT] == RAISES and epoch == 3:
+            raise RuntimeError("the graphics card has melted")
+        if settings[DROPOUT] == DIES_ONCE and epoch == 4 and state["epoch"] != 3:
+            os._exit(1)
+        error = float(state["error"]) * shrinks(settings[RATE])
+        state = {"epoch": epoch, "error": error, "depth": settings[DEPTH]}
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "resume.pt").write_text(json.dumps(state))
+            metrics = {"epoch": float(epoch), "ser": error, "samples_per_second": 50.0, "seconds": 1.0}
+            tune.report(
+                {"epoch": epoch, "ser": error, "metrics": metrics}, checkpoint=tune.Checkpoint.from_directory(folder)
+            )
+        state["epoch"] = 0  # only what a checkpoint says counts as taken up
+
+
+def pretend_with_slow_base(config: Mapping[str, Any], job: TrialJob) -> None:
+    """The base waits until three others have reported their second epoch."""
+    if config["origin"] == "base":
+        given_up = time.monotonic() + 60
+        while _trials_at_epoch_2(job.corpus / "events.jsonl") < 3:
+            if time.monotonic() > given_up:
+                raise RuntimeError("no three others came to epoch 2")
+            time.sleep(0.02)
+    pretend(config, job)
+
+
+def _trials_at_epoch_2(events: Path) -> int:
+    return len({e.trial_id for e in read(events) if isinstance(e, EpochReported) and e.metrics["epoch"] >= 2})
+
+
+def pretend_and_interrupt(config: Mapping[str, Any], job: TrialJob) -> None:
+    """Trial 3 sends the search a SIGTERM, when others wait for an exchange and others have not begun."""
+    if config["number"] == 3:
+        os.kill(int((job.corpus / "driver").read_text()), signal.SIGTERM)
+        time.sleep(1)
+    pretend(config, job)
+
+
+def train_and_pretend_ser(config: Mapping[str, Any], job: TrialJob) -> None:
+    """The real trainer, with a SER that the learning rate decides: after so few steps the real one is chance."""
+    from ray import tune
+
+    from search.engine import trial
+
+    def report(result: dict[str, Any], checkpoint: tune.Checkpoint) -> None:
+        tune.report({**result, "ser": shrinks(config["settings"][RATE])}, checkpoint=checkpoint)
+
+    trial.tune = SimpleNamespace(report=report, get_checkpoint=tune.get_checkpoint, Checkpoint=tune.Checkpoint)
+    try:
+        trial.train_trial(config, job)
+    finally:
+        trial.tune = tune
