@@ -37,7 +37,8 @@ class TrialStarted:
         seed: of the training.
         params: the sampled values by target (`model.decoder.dropout`); finite.
         time: seconds since 1970, UTC.
-        origin: where the setting comes from: `base`, a run of the training log, or empty for the sampler.
+        origin: where the setting comes from: `base`, a run of the training log, the `prior`, `trial 2 after epoch 4`
+            in a population; or empty for the sampler.
     """
 
     trial_id: str

@@ -15,6 +15,8 @@ from results.study import DEFAULT_LOG, DEFAULT_STUDIES
 
 KINDS = ("float", "int", "categorical")
 ROLES = ("scientific", "nuisance", "fixed")
+SAMPLER_NAMES = ("tpe", "gp", "cmaes", "qmc", "random", "grid")  # built in search/samplers.py
+SCHEDULER_NAMES = ("asha", "hyperband", "median", "pbt", "none")  # built in search/engine/schedulers.py, with Ray
 HISTORIES = ("points", "prior", "none")
 
 
@@ -60,9 +62,7 @@ class ParameterConfig:
         if bool(self.target) == bool(self.options):
             raise ConfigError(f"{name}: a parameter has either a `target` or `options`")
         if self.options and (self.choices or self.also):
-            raise ConfigError(
-                f"{name}: `choices` and `also` go with a `target`, not with `options`"
-            )
+            raise ConfigError(f"{name}: `choices` and `also` go with a `target`, not with `options`")
         if self.kind == "categorical":
             if not (self.choices or self.options):
                 raise ConfigError(f"{name}: a categorical parameter needs `choices` or `options`")
@@ -128,7 +128,7 @@ class SamplerConfig:
     """Who suggests settings.
 
     Attributes:
-        name: `tpe`, `gp`, `cmaes`, `qmc`, `random` or `grid`.
+        name: one of `SAMPLER_NAMES`.
         startup_trials: random ones before a model of the space is trusted (tpe, gp, cmaes).
         resolution: values of a range that a grid has.
     """
@@ -138,6 +138,7 @@ class SamplerConfig:
     resolution: int = 3
 
     def __post_init__(self) -> None:
+        check_choice("sampler", self.name, SAMPLER_NAMES)
         check_range("sampler.startup_trials", self.startup_trials, 1)
         check_range("sampler.resolution", self.resolution, 2)
 
@@ -147,7 +148,7 @@ class SchedulerConfig:
     """Who stops trials early.
 
     Attributes:
-        name: `asha`, `hyperband`, `median`, `pbt` or `none`.
+        name: one of `SCHEDULER_NAMES`.
         grace_epochs: no trial is stopped before; for pbt, the epochs between two exchanges.
         reduction_factor: at each rung the best one in so many goes on (asha, hyperband; Li et al., arXiv
             1810.05934).
@@ -158,6 +159,7 @@ class SchedulerConfig:
     reduction_factor: int = 2
 
     def __post_init__(self) -> None:
+        check_choice("scheduler", self.name, SCHEDULER_NAMES)
         check_range("scheduler.grace_epochs", self.grace_epochs, 1)
         check_range("scheduler.reduction_factor", self.reduction_factor, 2)
 

@@ -73,7 +73,7 @@ def planned_corpus(config: PrepareConfig) -> Iterator[PlannedCorpus]:
     with tempfile.TemporaryDirectory(prefix="omr-plan-") as folder:
         few = _sample(config, FEW, Path(folder, "few")).manifest
         sample = _sample(config, SAMPLE, Path(folder, "sample"))
-        if not sample.manifest.splits["validation"].staves:
+        if not sample.manifest.splits["validation"].staves and sample.manifest.staves == SAMPLE:
             sample = _sample(config, LARGE_SAMPLE, Path(folder, "large"))
         yield PlannedCorpus(sample, whole_of(few, sample.manifest, _staves(config, sample.manifest)))
 

@@ -143,7 +143,7 @@ class SearchSpace:
             if one not in self.config.parameters:
                 known = ", ".join(self.config.parameters)
                 raise ConfigError(f"space point {name}: no parameter {one}; there are {known}")
-            if not _allows(self.config.parameters[one], value):
+            if not allows(self.config.parameters[one], value):
                 raise ConfigError(f"space point {name}: {value} is outside the range of {one}")
         given = {one: value for one, value in values.items() if one in self.parameters}
         leaves = {**self.leaves, **self.settings(given)}
@@ -170,7 +170,7 @@ class SearchSpace:
             if not self._applies(parameter, values):
                 continue
             value = given.get(name, leaves[parameter.target] if parameter.target else None)
-            if _allows(parameter, value):
+            if allows(parameter, value):
                 values[name] = value
         return values
 
@@ -256,7 +256,7 @@ def _ends(parameter: ParameterConfig) -> list[Any]:
     return grid(parameter, 2)
 
 
-def _allows(parameter: ParameterConfig, value: Any) -> bool:
+def allows(parameter: ParameterConfig, value: Any) -> bool:
     if parameter.kind == "categorical":
         return value in grid(parameter, None)
     assert parameter.low is not None

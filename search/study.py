@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.errors import StudyError
-from datasets.prepare import PrepareConfig, prepare
+from optuna.samplers import BaseSampler
+
+from datasets.errors import ConfigError, StudyError
+from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_labels
 from omr_model.mix import check_weights
@@ -23,9 +25,13 @@ from results.log_records import FINISHED, LogStudy
 from results.log_study import study_entry
 from results.provenance import collect
 from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, read_study, write_study
-from results.training_log import add_entry
+from results.training_log import add_entry, read_log
 from search.config import SearchConfig
 from search.console import Console
+from search.corpus import preparation
+from search.prior import prior_from_log
+from search.resources import concurrent_trials, trial_resources
+from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
 
 if TYPE_CHECKING:  # it imports Ray
@@ -43,24 +49,25 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     config = named(config, spaces)
     resolution = config.sampler.resolution if config.sampler.name == "grid" else None
     space = SearchSpace(config.space, config.training(), resolution)
+    sampler = _sampler(config, space)
     _refuse_existing(config.folder())
 
-    corpus = _prepared(config)
+    corpus = prepare(preparation(config))
     check_corpus(config, space, corpus)
 
     with _claimed(config.folder()) as folder, _entered_if_it_breaks_off(config):
         write_study(folder, _record(config, spaces, space, corpus))
-        outcome = _run_trials(config, space, corpus)
+        outcome = _run_trials(config, space, sampler, corpus)
     _report(config, outcome)
 
 
 def named(config: SearchConfig, spaces: Sequence[str]) -> SearchConfig:
-    """The same search with a name: the space's and the first free number if it has none."""
+    """The same search with a name: its spaces' (their number if they are many) and the first free number."""
     if config.study:
         if Path(config.study).name != config.study or config.study.startswith("."):
             raise StudyError(f"study={config.study}: a name is one folder's, without / and without a dot in front")
         return config
-    stem = "-".join(spaces)
+    stem = "-".join(spaces) if len(spaces) <= 3 else f"{len(spaces)}-spaces"
     free = (f"{stem}-{number}" for number in itertools.count(1))
     return replace(config, study=next(name for name in free if not (Path(config.paths.studies) / name).exists()))
 
@@ -88,50 +95,56 @@ def check_corpus(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpu
             check_labels(replace(config.model, vocabulary=vocabulary), corpus.staves(split))
 
 
-def _prepared(config: SearchConfig) -> PreparedCorpus:
-    data = config.data
-    return prepare(
-        PrepareConfig(
-            data=data.name,
-            staff=config.staff().name,
-            limit=data.limit,
-            seed=data.seed,
-            corpora=config.paths.corpora,
-        )
-    )
+def _sampler(config: SearchConfig, space: SearchSpace) -> BaseSampler:
+    """Who suggests settings; with `history=prior`, some of the first around what the training log found good.
+
+    Raises:
+        ConfigError: no such sampler, or the log says nothing about the space.
+        LogError: there is no log, or it is damaged.
+    """
+    prior = None
+    if config.history == "prior":
+        prior = prior_from_log(read_log(Path(config.paths.log)).runs(), space)
+        if prior is None:
+            raise ConfigError(
+                f"history=prior: no run in {config.paths.log} sets anything that the space moves; "
+                "history=points needs none"
+            )
+    return build_sampler(config.sampler, config.seed, space, prior)
 
 
-def _run_trials(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> Outcome:
+def _run_trials(config: SearchConfig, space: SearchSpace, sampler: BaseSampler, corpus: PreparedCorpus) -> Outcome:
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
-    from search.engine.schedulers import rungs
-    from search.engine.tuning import concurrent_trials, run_trials, trial_resources
+    from search.engine.schedulers import describe, rungs
+    from search.engine.tuning import run_trials
 
     with local_cluster(config.cluster) as cluster:
         cpus, gpus = trial_resources(config, cluster)
         abreast = concurrent_trials(cluster, cpus, gpus)
-        stops = rungs(config.scheduler, config.train.epochs)
+        compared = describe(config.scheduler, config.train.epochs)
         print(f"{'code':<10} {read_study(config.folder()).provenance.code}")
-        print(_heading(config, corpus, f"{abreast} at a time, {_share(cpus, gpus)} each", stops))
+        print(_heading(config, space, corpus, compared, f"{abreast} at a time, {_share(cpus, gpus)} each"))
         if cluster.dashboard is not None:
             token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
             print(f"dashboard  {cluster.dashboard}{token}")
         print(flush=True)
+        stops = rungs(config.scheduler, config.train.epochs)
         with Console(config.budget.trials, config.train.epochs, stops) as console:
-            return run_trials(config, space, cluster, corpus.path, console)
+            return run_trials(config, space, cluster, corpus.path, console, sampler)
 
 
-def _heading(config: SearchConfig, corpus: PreparedCorpus, abreast: str, stops: list[int]) -> str:
+def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, compared: str, abreast: str) -> str:
     model, splits = config.model, corpus.manifest.splits
     size = f"{model.height} x {model.width}"
+    sampler = config.sampler.name if space.resolution is None else f"a grid of {grid_size(space)} settings"
     counts = ", ".join(f"{counts.staves:,} {split}" for split, counts in splits.items())
-    compared = f", compared after epoch {', '.join(map(str, stops))}" if stops else ""
     lines = {
         "study": f"{config.study}   in {_shown(config.folder())}",
         "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
-            f"{config.budget.trials} trials of {config.train.epochs} epochs, {config.sampler.name} and "
-            f"{config.scheduler.name}{compared}; {abreast}"
+            f"{config.budget.trials} trials of {config.train.epochs} epochs, {sampler} and "
+            f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast}"
         ),
     }
     return "\n".join(f"{name:<10} {text}" for name, text in lines.items())

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from results.journal import EpochReported, read
+from results.journal import TrialEnded, read
 from search.engine.trial import TrialJob
 
 RATE, DEPTH, DROPOUT = "optimizer.learning_rate", "model.decoder.depth", "model.decoder.dropout"
@@ -59,18 +59,14 @@ def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
 
 
 def pretend_with_slow_base(config: Mapping[str, Any], job: TrialJob) -> None:
-    """The base waits until three others have reported their second epoch."""
+    """The base waits until three others have ended."""
     if config["origin"] == "base":
-        given_up = time.monotonic() + 60
-        while _trials_at_epoch_2(job.corpus / "events.jsonl") < 3:
+        given_up = time.monotonic() + 120
+        while sum(isinstance(event, TrialEnded) for event in read(job.corpus / "events.jsonl")) < 3:
             if time.monotonic() > given_up:
-                raise RuntimeError("no three others came to epoch 2")
+                raise RuntimeError("no three others have ended")
             time.sleep(0.02)
     pretend(config, job)
-
-
-def _trials_at_epoch_2(events: Path) -> int:
-    return len({e.trial_id for e in read(events) if isinstance(e, EpochReported) and e.metrics["epoch"] >= 2})
 
 
 def pretend_and_interrupt(config: Mapping[str, Any], job: TrialJob) -> None:

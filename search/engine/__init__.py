@@ -3,6 +3,8 @@
 cluster.py      start Ray, say where the dashboard is
 searcher.py     Optuna as a Tune searcher, with honest states
 schedulers.py   who stops trials early
+population.py   population-based training, a scheduler of our own
+exploration.py  how a setting changes in the middle of a training
 stop.py         why and when a search ends early
 trial.py        one trial: the shared trainer inside a Tune trainable
 observer.py     what Tune does, into the journal and onto the terminal

@@ -19,7 +19,7 @@ from search.space import SearchSpace, Settings, grid
 
 FACTORS = (0.8, 1.2)
 DRAWN_ANEW = 0.25
-"""How often a value is drawn from the whole range, as in the paper's experiments."""
+"""How often a value is drawn from the whole range: the default of Tune's own."""
 
 
 class Exploration:

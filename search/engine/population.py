@@ -45,8 +45,7 @@ class Waiting:
 class Population(FIFOScheduler):
     """Pauses trials, has them exchange checkpoints, and lets them go on.
 
-    The base gives like any other trial and takes from none, so that it is trained to its end as it is. Between two
-    exchanges a trial's process may be another's.
+    The base gives like any other trial and takes from none, so that it is trained to its end as it is.
 
     Args:
         exploration: changes the settings of a trial that goes on from another's checkpoint.

@@ -13,12 +13,12 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from datasets.command_line import check_choice
 from search.config import SchedulerConfig, SearchConfig
 from search.engine.exploration import Exploration
 from search.engine.population import Population
 from search.engine.searcher import METRIC, NUMBER, STEP
 from search.engine.stop import Stop
+from search.rungs import brackets, halving_rungs
 from search.space import BASE, ORIGIN, SearchSpace
 
 MEDIAN_OF = 3  # trials at the least; the median of two is no majority
@@ -43,32 +43,19 @@ def build_scheduler(config: SearchConfig, space: SearchSpace, stop: Stop) -> Tri
     """The scheduler that a search names.
 
     Raises:
-        ConfigError: no such scheduler, or pbt with a space in which nothing can change during a training.
+        ConfigError: pbt with a space in which nothing can change during a training.
     """
-    return _kind(config.scheduler).build(config, space, stop)
+    return SCHEDULERS[config.scheduler.name].build(config, space, stop)
 
 
 def rungs(config: SchedulerConfig, epochs: int) -> list[int]:
-    """The epochs after which trials are compared and stopped.
-
-    Raises:
-        ConfigError: no such scheduler.
-    """
-    return _kind(config).rungs(config, epochs)
+    """The epochs after which trials are compared and stopped."""
+    return SCHEDULERS[config.name].rungs(config, epochs)
 
 
 def describe(config: SchedulerConfig, epochs: int) -> str:
-    """When trials are compared, such as `compared after epoch 4, 8`; empty if never.
-
-    Raises:
-        ConfigError: no such scheduler.
-    """
-    return _kind(config).describe(config, epochs)
-
-
-def _kind(config: SchedulerConfig) -> Kind:
-    check_choice("scheduler", config.name, tuple(SCHEDULERS))
-    return SCHEDULERS[config.name]
+    """When trials are compared, such as `compared after epoch 4, 8`; empty if never."""
+    return SCHEDULERS[config.name].describe(config, epochs)
 
 
 class TrainsBase(FIFOScheduler):
@@ -142,7 +129,7 @@ def _hyperband(config: SearchConfig, space: SearchSpace, stop: Stop) -> TrialSch
 
     The synchronous HyperBand, which Tune has too, hung once in seven runs when it was tried.
     """
-    return Halving(config.scheduler, config.train.epochs, _brackets(config.scheduler, config.train.epochs))
+    return Halving(config.scheduler, config.train.epochs, brackets(config.scheduler, config.train.epochs))
 
 
 def _median(config: SearchConfig, space: SearchSpace, stop: Stop) -> TrialScheduler:
@@ -159,31 +146,18 @@ def _none(config: SearchConfig, space: SearchSpace, stop: Stop) -> TrialSchedule
     return FIFOScheduler()  # type: ignore[no-untyped-call]
 
 
-def _halving_rungs(config: SchedulerConfig, epochs: int) -> list[int]:
-    """Of all brackets: those of the first, as the others begin later on the same."""
-    found, rung = [], config.grace_epochs
-    while rung < epochs:
-        found.append(rung)
-        rung *= config.reduction_factor
-    return found
-
-
-def _brackets(config: SchedulerConfig, epochs: int) -> int:
-    return max(1, len(_halving_rungs(config, epochs)))
-
-
 def _no_rungs(config: SchedulerConfig, epochs: int) -> list[int]:
     return []
 
 
 def _asha_text(config: SchedulerConfig, epochs: int) -> str:
-    found = _halving_rungs(config, epochs)
+    found = halving_rungs(config, epochs)
     return f"compared after epoch {', '.join(map(str, found))}" if found else ""
 
 
 def _hyperband_text(config: SchedulerConfig, epochs: int) -> str:
-    brackets = _brackets(config, epochs)
-    return _asha_text(config, epochs) + (f", in {brackets} brackets" if brackets > 1 else "")
+    count = brackets(config, epochs)
+    return _asha_text(config, epochs) + (f", in {count} brackets" if count > 1 else "")
 
 
 def _median_text(config: SchedulerConfig, epochs: int) -> str:
@@ -201,8 +175,8 @@ def _no_text(config: SchedulerConfig, epochs: int) -> str:
 
 
 SCHEDULERS = {
-    "asha": Kind(_asha, _halving_rungs, _asha_text),
-    "hyperband": Kind(_hyperband, _halving_rungs, _hyperband_text),
+    "asha": Kind(_asha, halving_rungs, _asha_text),
+    "hyperband": Kind(_hyperband, halving_rungs, _hyperband_text),
     "median": Kind(_median, _no_rungs, _median_text),
     "pbt": Kind(_pbt, _no_rungs, _pbt_text),
     "none": Kind(_none, _no_rungs, _no_text),

@@ -11,13 +11,12 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray import tune
 
-from datasets.errors import ConfigError
-from omr_model.config import TrainingConfig, replace_fields
 from search.config import SearchConfig
 from search.console import Console
 from search.engine.cluster import Cluster
@@ -26,6 +25,7 @@ from search.engine.schedulers import build_scheduler
 from search.engine.searcher import OptunaSearcher
 from search.engine.stop import EndOfEpoch, Outcome, Stop
 from search.engine.trial import TrialJob, train_trial
+from search.resources import concurrent_trials, on_its_device, trial_resources
 from search.samplers import build_sampler
 from search.space import SearchSpace
 
@@ -39,6 +39,7 @@ def run_trials(
     cluster: Cluster,
     corpus: Path,
     console: Console,
+    sampler: BaseSampler | None = None,
     trainable: Trainable = train_trial,
 ) -> Outcome:
     """Run a new study's trials, and say whether all of them were run.
@@ -46,6 +47,7 @@ def run_trials(
     Everything is in the study's folder afterwards: events, Optuna's storage, checkpoints, reports.
 
     Args:
+        sampler: who suggests settings; None is the one that the configuration names.
         trainable: what a trial does; another one than the shared trainer drives the same engine without training.
 
     Raises:
@@ -58,9 +60,9 @@ def run_trials(
     stop = Stop(config.budget.hours)
     observer = Observer(folder, console, stop, config.train.seed, config.train.epochs)
     scheduler = build_scheduler(config, space, stop)
-    study = _optuna_study(config, space, folder)
+    study = _optuna_study(config, space, sampler or build_sampler(config.sampler, config.seed, space))
     searcher = OptunaSearcher(study, space, config.train.epochs, stop)
-    job = TrialJob(_on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
+    job = TrialJob(on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -95,45 +97,17 @@ def run_trials(
     return Outcome.FINISHED if observer.finished == wanted else stop.reason
 
 
-def trial_resources(config: SearchConfig, cluster: Cluster) -> tuple[int, float]:
-    """Cores and GPUs of one trial.
-
-    Raises:
-        ConfigError: the cluster has not that much.
-    """
-    gpus = config.trial.gpus if config.trial.gpus is not None else float(min(1, cluster.gpus))
-    share = int(cluster.cpus * gpus / cluster.gpus) if gpus and cluster.gpus else 1
-    cpus = config.trial.cpus or max(1, share)
-    if gpus > cluster.gpus:
-        raise ConfigError(f"trial.gpus={gpus:g}: there are {cluster.gpus} GPUs")
-    if cpus > cluster.cpus:
-        raise ConfigError(f"trial.cpus={cpus}: there are {cluster.cpus} cores")
-    return cpus, gpus
-
-
-def _on_its_device(training: TrainingConfig, cpus: int, gpus: float) -> TrainingConfig:
-    """Ray hides no GPU from a trial that asked for none, and loaders share the trial's cores."""
-    workers = min(training.train.workers, max(0, cpus - 1))
-    return replace_fields(training, {"train.device": "auto" if gpus else "cpu", "train.workers": workers})
-
-
-def concurrent_trials(cluster: Cluster, cpus: int, gpus: float) -> int:
-    """How many trials fit side by side."""
-    by_cpu = cluster.cpus // cpus
-    return min(by_cpu, int(cluster.gpus / gpus)) if gpus else by_cpu
-
-
 def _trials_alive(config: SearchConfig, abreast: int) -> int:
     """As many as run side by side; but a population is alive as a whole, and its trials take turns."""
     return max(abreast, config.budget.trials) if config.scheduler.name == "pbt" else abreast
 
 
-def _optuna_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna.Study:
+def _optuna_study(config: SearchConfig, space: SearchSpace, sampler: BaseSampler) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=config.study,
-        storage=JournalStorage(JournalFileBackend(str(folder / OPTUNA_JOURNAL))),
-        sampler=build_sampler(config.sampler, config.seed),
+        storage=JournalStorage(JournalFileBackend(str(config.folder() / OPTUNA_JOURNAL))),
+        sampler=sampler,
         direction="minimize",
     )
     space.queue(study, points=config.history != "none")

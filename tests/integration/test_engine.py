@@ -109,7 +109,7 @@ def search(cluster: Cluster, config: SearchConfig, resolution: int | None = None
         return run_trials(config, space, cluster, Path(config.paths.studies), console, trainable=pretend)
 
 
-def config(studies: Path, points: Mapping[str, float], **fields: Any) -> SearchConfig:
+def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> SearchConfig:
     """A search for a dropout, ten trials at most."""
     return SearchConfig(
         study="pretended",
@@ -130,7 +130,7 @@ def config(studies: Path, points: Mapping[str, float], **fields: Any) -> SearchC
 @pytest.fixture(scope="module")
 def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search of ten such trials."""
-    whole = config(tmp_path_factory.mktemp("studies"), POINTS)
+    whole = ten_trials(tmp_path_factory.mktemp("studies"), POINTS)
     assert search(cluster, whole) == Outcome.FINISHED
     return whole.folder()
 
@@ -207,7 +207,7 @@ def test_the_first_trials_are_the_base_and_the_spaces_points(study: Path) -> Non
 
 
 def test_a_grid_that_ends_before_the_budget_is_finished(cluster: Cluster, tmp_path: Path) -> None:
-    grid = config(tmp_path, {}, sampler=SamplerConfig(name="grid"))
+    grid = ten_trials(tmp_path, {}, sampler=SamplerConfig(name="grid"))
     assert search(cluster, grid, resolution=2) == Outcome.FINISHED
     assert set(ends(grid.folder())) == {BASE, 0.0, 0.5}
 

@@ -13,6 +13,8 @@ from omr_model.config import replace_fields
 from omr_model.presets import PRESETS
 from results.study import read_study, write_study
 from search.compose import ALL, GROUPS, as_yaml, choices, compose, device_note, space_names
+from search.config import SAMPLER_NAMES, SCHEDULER_NAMES
+from search.samplers import SAMPLERS
 from search.space import SearchSpace
 from tests.studies import FakeTrial, make_study
 
@@ -90,6 +92,8 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
         (["space=nosuch"], "space=nosuch: no such space; there are all, backbone"),
         (["space=[dropout,nosuch]"], "space=nosuch: no such space"),
         (["sampler=tp"], "did you mean tpe?"),
+        (["sampler.name=tp"], "sampler=tp: no such sampler; there are tpe, gp"),
+        (["scheduler.name=asah"], "scheduler=asah: no such scheduler; there are asha"),
         (["train.epocs=3"], "train.epocs: no such field; there are train.epochs"),
         (["nosuch=3"], "nosuch: no such field"),
         (["train.epochs=many"], "train.epochs: Value 'many' of type 'str' could not be converted to Integer"),
@@ -173,6 +177,15 @@ def test_an_unknown_beginning_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             compose(words)
+
+
+def test_the_names_are_those_that_can_be_built() -> None:
+    from search.engine.schedulers import SCHEDULERS
+
+    assert tuple(SAMPLERS) == SAMPLER_NAMES
+    assert tuple(SCHEDULERS) == SCHEDULER_NAMES
+    assert set(choices("sampler")) == set(SAMPLER_NAMES)
+    assert set(choices("scheduler")) == set(SCHEDULER_NAMES)
 
 
 def test_the_composed_configuration_can_be_read() -> None:
