@@ -1,16 +1,17 @@
 """What the training log found good, as a prior of the sampler that fades (`history=prior`).
 
 A prior is a kernel density over past settings. `PriorSampler` goes around any sampler: some of the first trials are
-drawn from the prior, each as a whole, and all others by that sampler. With n trials drawn before, the next one comes
-out of the prior with probability SHARE x 2^(-n / HALF_LIFE).
+drawn from the prior, each as a whole, and all others by that sampler. With n trials drawn before, the next one is the
+prior's with probability SHARE x 2^(-n / HALF_LIFE).
 
-Whatever the prior says, it gets at most `PriorSampler.limit` trials of a study (3 with these numbers): the turns are
-laid out by systematic sampling, not tossed for one by one, so this is a bound and not an average. A wrong prior
-costs those trials, and the sampler learns from them as from any other. Queued trials (the base, a space's points)
-are not drawn, so they neither use the prior up nor count in n.
+Whatever the prior says, no study gets more than `PriorSampler.limit` trials from it: 4, and 3.1 on average. Turns are
+laid out by systematic sampling and not tossed for one by one, so that this is a bound. A wrong prior costs these
+trials, and the sampler learns from them as from any others. Trials that were queued (the base, a space's points) do
+not count: the prior did not draw them, and they are mostly what it was made of.
 
-`python -m tests.benchmarks.prior_simulation` measures what a right, a useless and a wrong prior do; SHARE, HALF_LIFE
-and BANDWIDTH are taken from it.
+`python -m tests.benchmarks.prior_simulation` shows how many trials a right, a useless and a wrong prior save or cost,
+and takes the constants below as arguments. With a larger share or a longer half-life a right prior gains little and a
+wrong one costs more; with twice the bandwidth a right one is worth much less.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from results.log_records import LogRun
-from search.space import ORIGIN, SearchSpace, Values, _allows, text
+from search.space import ORIGIN, SearchSpace, Values, allows, text
 
 SHARE = 0.5
 HALF_LIFE = 4.0
@@ -138,14 +139,10 @@ class PriorSampler(SamplerAround):
             trial.user_attrs[ORIGIN] = PRIOR  # this one was read from the storage before
         super().before_trial(study, trial)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing for a trial from the prior: its parameters are drawn one by one around one past setting."""
-        return {} if _from_prior(trial) else super().infer_relative_search_space(study, trial)
-
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """What the sampler draws together."""
+        """Nothing for a trial from the prior: its parameters are drawn one by one around one past setting."""
         return {} if _from_prior(trial) else super().sample_relative(study, trial, search_space)
 
     def sample_independent(
@@ -197,18 +194,21 @@ def prior_from_log(runs: Sequence[LogRun], space: SearchSpace) -> Prior | None:
 
 def _values(settings: Mapping[str, Any], space: SearchSpace) -> Values:
     whole = space.values_of(settings)
-    return whole if whole is not None else space.existing(_named(settings, space))
+    return whole if whole is not None else _named(settings, space)
 
 
 def _named(settings: Mapping[str, Any], space: SearchSpace) -> Values:
-    """The parameters that settings name, each for itself, where the space allows their value."""
+    """The parameters that settings name, each for itself, where the space allows their value.
+
+    One whose condition does not hold is not asked for.
+    """
     said = {target: text(value) for target, value in settings.items()}
     values: Values = {}
     for name, parameter in space.parameters.items():
         for option, fields in parameter.options.items():
             if fields and all(said.get(target) == text(value) for target, value in fields.items()):
                 values[name] = option
-        if parameter.target in said and _allows(parameter, said[parameter.target]):
+        if parameter.target in said and allows(parameter, said[parameter.target]):
             values[name] = said[parameter.target]
     return values
 

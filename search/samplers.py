@@ -42,7 +42,7 @@ from datasets.command_line import check_choice
 from datasets.errors import ConfigError
 from search.config import SamplerConfig
 from search.prior import Prior, PriorSampler, SamplerAround
-from search.space import SearchSpace, Values, _allows, grid
+from search.space import SearchSpace, Values, allows, grid
 
 Distributions = dict[str, BaseDistribution]
 BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
@@ -54,8 +54,8 @@ def build_sampler(
     """The sampler that a configuration names.
 
     Args:
-        space: what it draws from. Without it gp, cmaes and qmc guess that from past trials, as Optuna does, and
-            draw at random what a trial did not have.
+        space: what it draws from. Without it cmaes and qmc guess that from past trials, as Optuna does, and may
+            draw at random for ever once a trial does not have a parameter.
         prior: what some of the first trials are drawn around.
 
     Raises:
@@ -163,9 +163,9 @@ def _gp(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSamp
     Parameters that are not always there are drawn at random. Trials that were stopped early are ignored, also among
     the `startup_trials`: with a scheduler that stops many, it begins late and learns from few.
     """
-    logging.getLogger("optuna._gp.batched_lbfgsb").setLevel(logging.ERROR)  # a package is missing that saves a second
+    logging.getLogger("optuna._gp.batched_lbfgsb").setLevel(logging.ERROR)  # it would like to be faster
     sampler = GPSampler(seed=seed, n_startup_trials=config.startup_trials, warn_independent_sampling=False)
-    return OfDrawnTrials(sampler, _always(space) if space else None)
+    return OfDrawnTrials(sampler)
 
 
 def _cmaes(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSampler:
@@ -255,7 +255,7 @@ def _switches(space: SearchSpace) -> dict[str, list[Any]]:
                 values = switches.setdefault(name, grid(parameter, space.resolution or 2))
                 if space.resolution is None:
                     named = wanted if isinstance(wanted, list) else [wanted]
-                    values += [one for one in named if one not in values and _allows(parameter, one)]
+                    values += [one for one in named if one not in values and allows(parameter, one)]
     return switches
 
 

@@ -131,7 +131,9 @@ def simulate(config: SimulationConfig) -> None:
     """Print a table of the trials that each prior needs."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(f"{config.seeds} seeds, at most {config.trials} trials; share {config.share}, half-life {config.half_life},")
-    print(f"bandwidth {config.bandwidth}; quartiles of the trials until the best one is within {CLOSE} of the optimum\n")
+    print(
+        f"bandwidth {config.bandwidth}; quartiles of the trials until the best one is within {CLOSE} of the optimum\n"
+    )
     print("| parameters | prior | 25 % | median | 75 % | never | earlier than without | later | from the prior |")
     print("|---|---|---|---|---|---|---|---|---|")
     for parameters in (4, 8):

@@ -1,4 +1,4 @@
-"""Every sampler through a small study as the engine runs one: asked and told, two trials at a time, some of them bad."""
+"""Every sampler through a small study as the engine runs one: asked and told, two at a time, some trials bad."""
 
 from __future__ import annotations
 
@@ -165,6 +165,21 @@ def test_what_is_modelled_gets_better_also_where_the_base_is_outside_of_the_spac
     assert sum(missed[-10:]) / 10 < 0.09  # at random: 0.2
 
 
+def test_a_good_base_outside_of_the_space_does_not_tell_tpe_that_anything_is_as_good() -> None:
+    """It has no parameters, so TPE draws as it would without it."""
+    settings = []
+    for queued in (True, False):
+        one = engine("tpe", OUTSIDE)
+        if not queued:
+            one.study = optuna.create_study(sampler=one.study.sampler)
+        for _ in range(12 + queued):
+            one.start()
+            trial = one.running.pop()
+            one.study.tell(trial, ser(trial.params) if trial.params else 0.0)
+        settings.append([trial.params for trial in one.drawn])
+    assert settings[0] == settings[1]
+
+
 def test_early_stops_fill_the_generations_of_cmaes() -> None:
     """Nearly all trials are stopped, so that without them there would be no generation after the first."""
     one = engine("cmaes")
@@ -232,7 +247,9 @@ def test_the_size_of_a_grid_counts_what_exists() -> None:
         "focal": FOCAL,
         "gamma": GAMMA,
         "schedule": SCHEDULE,
-        "warmup": ParameterConfig(target="optimizer.warmup", low=0.1, high=0.3, when={"schedule": ["cosine", "linear"]}),
+        "warmup": ParameterConfig(
+            target="optimizer.warmup", low=0.1, high=0.3, when={"schedule": ["cosine", "linear"]}
+        ),
         "alpha": ParameterConfig(
             target="loss.focal_alpha", low=0.1, high=0.9, when={"focal": "on", "schedule": "linear"}
         ),
