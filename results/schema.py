@@ -93,7 +93,10 @@ TRIALS = pa.schema(
         _number("gpu_seconds", "s", "GPU time of its epochs, summed; 0 on a CPU."),
         _count("peak_memory_bytes", "bytes", "Largest peak memory of its epochs."),
         _count("seed", "", "Seed of the training."),
-        _text("origin", "Where its setting comes from: base, a run of the training log, prior, another trial; empty: sampler."),
+        _text(
+            "origin",
+            "Where its setting comes from: base, a run of the training log, prior, another trial; empty: sampler.",
+        ),
         _text("message", "Why it ended, in words; null as long as it runs."),
         _text("checkpoint", "Folder of its latest checkpoint, relative to the study folder or absolute."),
         _moment("started", "When it first started."),
