@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
             num_cpus=config.cpus,
             num_gpus=config.gpus,
             include_dashboard=config.dashboard,
-            dashboard_port=config.dashboard_port,
+            dashboard_port=_free_port(config.dashboard_port),
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
@@ -79,6 +80,19 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
         )
     finally:
         ray.shutdown()
+
+
+def _free_port(wanted: int) -> int:
+    """The wanted port, or any that is free: Ray would take another too, but says so in a line of its own."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Ray: a port just left is free
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return wanted
 
 
 def _token_file() -> Path:
