@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from results.log_format import percent_text
 from results.log_records import Entry, LogNote, LogRun, TrainingLog
 from results.verdict import percent
@@ -34,7 +36,13 @@ def _row(entry: Entry) -> tuple[str, ...]:
     ser = "" if entry.ser is None else percent(entry.ser)
     if entry.ser_low is not None and entry.ser_high is not None:
         ser += f" ({100 * entry.ser_low:.1f} to {100 * entry.ser_high:.1f})"
-    return (date, f"study {entry.name}", entry.state.partition(":")[0], ser, manual, entry.verdict)
+    return (date, f"study {entry.name}", entry.state.partition(":")[0], ser, manual, _gist(entry.verdict))
+
+
+def _gist(verdict: str) -> str:
+    """The sentence about the base where there is one: place and SER have columns of their own."""
+    sentences = re.split(r"(?<=\.)\s+(?=[A-Z])", verdict)
+    return next((sentence for sentence in sentences if "the base" in sentence), verdict)
 
 
 def _cut(text: str, width: int) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from omr_model.presets import PRESETS
 from results.log_records import LogRun
-from search.space import ORIGIN, SearchSpace, Values, allows, text
+from search.space import ORIGIN, SearchSpace, Values, allows, leaf, text
 
 SHARE = 0.5
 HALF_LIFE = 4.0
@@ -37,6 +38,7 @@ BANDWIDTH = 0.1
 KEEP = 0.8
 NOISE = 0.02  # of the log's SER: two points, says the log itself
 PRIOR = "prior"  # the origin of a trial that was drawn from it
+RECORDED = "optimizer.learning_rate"  # a run that does not say it was not read off its code
 _QUEUED = "fixed_params"  # Optuna's system attribute of a trial from its queue
 
 
@@ -190,6 +192,17 @@ def prior_from_log(runs: Sequence[LogRun], space: SearchSpace) -> Prior | None:
         return None
     best = min(ser for ser, _ in scored)
     return Prior(tuple((values, math.exp(-(ser - best) / NOISE)) for ser, values in scored))
+
+
+def completed(runs: Sequence[LogRun]) -> list[LogRun]:
+    """The runs whose settings are known, each with every knob that the log ever names.
+
+    The log changes one knob at a time, so one that a run does not name was as usual: as in the paper's preset, which
+    the presets of the runs (`search/conf/experiment/`) are laid over, too.
+    """
+    known = [run for run in runs if RECORDED in run.settings]
+    usual = {target: leaf(PRESETS["paper"], target) for run in known for target in run.settings}
+    return [replace(run, settings=usual | run.settings) for run in known]
 
 
 def _values(settings: Mapping[str, Any], space: SearchSpace) -> Values:

@@ -29,7 +29,7 @@ from results.training_log import add_entry, read_log
 from search.config import SearchConfig
 from search.console import Console
 from search.corpus import preparation
-from search.prior import prior_from_log
+from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
@@ -104,7 +104,7 @@ def _sampler(config: SearchConfig, space: SearchSpace) -> BaseSampler:
     """
     prior = None
     if config.history == "prior":
-        prior = prior_from_log(read_log(Path(config.paths.log)).runs(), space)
+        prior = prior_from_log(completed(read_log(Path(config.paths.log)).runs()), space)
         if prior is None:
             raise ConfigError(
                 f"history=prior: no run in {config.paths.log} sets anything that the space moves; "

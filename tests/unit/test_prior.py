@@ -21,8 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from omr_model.config import LossConfig, OptimizerConfig, TrainingConfig
 from results.log_records import LogRun
+from results.study import DEFAULT_LOG
+from results.training_log import read_log
+from search.compose import compose
 from search.config import ParameterConfig, SamplerConfig, SpaceConfig
-from search.prior import PRIOR, Prior, PriorSampler, prior_from_log
+from search.prior import PRIOR, Prior, PriorSampler, completed, prior_from_log
 from search.samplers import build_sampler
 from search.space import ORIGIN, SearchSpace, Values
 from tests.benchmarks.prior_simulation import SimulationConfig, search
@@ -348,6 +351,28 @@ def test_a_run_counts_with_what_it_names_where_the_rest_is_outside_of_the_space(
         {"dropout": 0.2, "focal": "off"},
         {"gamma": 2.0},
     ]
+
+
+def test_what_a_run_of_the_log_does_not_name_was_as_usual() -> None:
+    """So the runs without focal loss speak against it, and two backbones can be told apart."""
+    runs = completed(read_log(DEFAULT_LOG).runs())
+    assert {run.number for run in runs} == {1, 3, 50, 51, 55, 56, 57, 63, 70, 71, 74, 75, 76, 77}
+
+    def weight(space: str, name: str) -> dict[str, float]:
+        config = compose([f"space={space}", "model=paper"])
+        prior = prior_from_log(runs, SearchSpace(config.space, config.training()))
+        assert prior is not None
+        weights: dict[str, float] = {}
+        for values, one in prior.observations:
+            if name in values:
+                weights[values[name]] = weights.get(values[name], 0.0) + one
+        return weights
+
+    focal = weight("focal_loss", "focal")
+    assert focal["off"] > 5 * focal["on"] > 0
+    assert weight("backbone", "backbone")["resnetv2"] > 1
+    reduced_and_full = weight("vocabulary", "vocabulary")
+    assert reduced_and_full["reduced"] > reduced_and_full["full"] > 0
 
 
 def test_a_right_prior_saves_trials_and_a_wrong_one_costs_no_more_than_its_limit_at_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -287,6 +288,15 @@ def test_the_table_is_aligned_and_cut() -> None:
     assert table[3].endswith("...")
     starts = {line.index(word) for line, word in zip(table, ["what", "Better", "Negat", "What"], strict=True)}
     assert len(starts) == 1
+
+
+def test_the_table_says_of_a_study_how_it_stands_to_the_base() -> None:
+    verdict = (
+        "Trial 3 is the best of 4. Its symbol error rate is 21.5 % (95 % interval 18.8 to 24.0\n%). "
+        "That of the base is higher by 3.4 to 6.6 points. One seed each."
+    )
+    [_, row] = log_table(TrainingLog("", (replace(STUDY, verdict=verdict),)), 200).splitlines()
+    assert row.endswith("That of the base is higher by 3.4 to 6.6 points.")
 
 
 # The log of this repository.
