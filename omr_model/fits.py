@@ -5,13 +5,14 @@ Without torch, which takes seconds to import: a search asks before it starts any
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
-from datasets.errors import CorpusError
+from datasets.errors import ConfigError, CorpusError
 from datasets.notation import Symbol, parse
 from datasets.shards import PreparedCorpus, Staves
 from datasets.vocabulary import Vocabulary, vocabulary
-from omr_model.config import ModelConfig
+from omr_model.config import ModelConfig, OptimizerConfig
 
 
 def check_fits(model: ModelConfig, corpus: PreparedCorpus) -> None:
@@ -21,6 +22,14 @@ def check_fits(model: ModelConfig, corpus: PreparedCorpus) -> None:
         raise CorpusError(
             f"{corpus.path} holds staves of {manifest.height} x {manifest.width} pixels, but the model reads "
             f"{model.height} x {model.width}; choose another staff size or model preset"
+        )
+
+
+def check_installed(config: OptimizerConfig) -> None:
+    """Raise ConfigError if NVIDIA Apex is asked for and not there: it is on no package index."""
+    if config.fused == "apex" and importlib.util.find_spec("apex") is None:
+        raise ConfigError(
+            "optimizer.fused=apex: NVIDIA Apex is not installed; optimizer.fused=torch is PyTorch's own fused AdamW"
         )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from datasets.errors import ConfigError
 from omr_model.config import OptimizerConfig
+from omr_model.fits import check_installed
 
 
 def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -19,6 +20,7 @@ def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     Raises:
         ConfigError: NVIDIA Apex is asked for, and it is not installed or has no GPU to run on.
     """
+    check_installed(config)
     groups = decay_groups(model, config)
     betas = (config.beta1, config.beta2)
     if config.fused == "apex":
@@ -67,12 +69,8 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
 
 def _apex() -> Callable[..., torch.optim.Optimizer]:
     """Apex's FusedAdam, which is no package of any registry: NVIDIA's own build, on a GPU alone."""
-    try:
-        from apex.optimizers import FusedAdam
-    except ImportError:
-        raise ConfigError(
-            "optimizer.fused=apex: NVIDIA Apex is not installed; optimizer.fused=torch is PyTorch's own fused AdamW"
-        ) from None
+    from apex.optimizers import FusedAdam
+
     if not torch.cuda.is_available():
         raise ConfigError("optimizer.fused=apex: Apex needs a CUDA GPU; there are torch and none")
     fused: Callable[..., torch.optim.Optimizer] = FusedAdam

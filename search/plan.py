@@ -32,7 +32,7 @@ from search.resources import Machine, Slots, on_its_device, slots_of, this_machi
 from search.rungs import average_epochs
 from search.samplers import grid_size
 from search.space import BASE, SearchSpace
-from search.study import check_corpus
+from search.study import check_trainings
 
 FEWEST_SETTINGS = 3
 SECONDS_FOR_ROUNDS = 60.0  # no round of measurements begins later
@@ -60,7 +60,7 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
 
     with planned_corpus(preparation(config)) as corpus:
         if corpus.whole is None:
-            check_corpus(config, space, corpus.corpus)
+            check_trainings(config, space, corpus.corpus)
         say("corpus", corpus_text(preparation(config).folder.name, corpus))
         settings = settings_to_measure(space, slots.beside, config.seed)
         measured = _measure_in_rounds(settings, corpus, slots)

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 from datasets.errors import ConfigError, StudyError
 from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
-from omr_model.fits import check_fits, check_labels
+from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
 from results.export import ExportConfig, export
 from results.log_records import FINISHED, LogStudy
@@ -53,7 +53,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     _refuse_existing(config.folder())
 
     corpus = prepare(preparation(config))
-    check_corpus(config, space, corpus)
+    check_trainings(config, space, corpus)
 
     with _claimed(config.folder()) as folder, _entered_if_it_breaks_off(config):
         write_study(folder, _record(config, spaces, space, corpus))
@@ -72,14 +72,15 @@ def named(config: SearchConfig, spaces: Sequence[str]) -> SearchConfig:
     return replace(config, study=next(name for name in free if not (Path(config.paths.studies) / name).exists()))
 
 
-def check_corpus(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> None:
+def check_trainings(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> None:
     """Find out now what would fail every trial later.
 
     Raises:
-        ConfigError: a weight for a source that the corpus does not have.
+        ConfigError: a weight for a source that the corpus does not have, or Apex is asked for and not installed.
         VocabularyError: symbols that a model cannot write, all of them named.
         CorpusError: staves of another size than the model's picture, or longer than it can write.
     """
+    check_installed(config.optimizer)
     check_fits(config.model, corpus)
     searched = [target.removeprefix(WEIGHTS) for target in space.targets if target.startswith(WEIGHTS)]
     check_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -59,6 +60,16 @@ def test_symbols_that_the_vocabulary_lacks_are_named_before_any_training(
     with pytest.raises(VocabularyError, match="multirest-4711"):
         run_study(config, ["dropout"])
     assert not (searched.studies / "speechless").exists()
+
+
+def test_apex_is_missed_before_anything_starts(searched: Searched) -> None:
+    if importlib.util.find_spec("apex") is not None:
+        pytest.skip("NVIDIA Apex is installed here")
+    words = ["model=tiny", "study=fastest", "optimizer.fused=apex", *searched.paths, *SMALL_MODEL]
+    assert_refused(
+        run("search.run", *words), "optimizer.fused=apex: NVIDIA Apex is not installed", "optimizer.fused=torch"
+    )
+    assert not (searched.studies / "fastest").exists()
 
 
 def test_a_missing_corpus_is_named(searched: Searched, tmp_path: Path) -> None:
