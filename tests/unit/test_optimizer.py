@@ -63,9 +63,7 @@ def test_every_parameter_is_in_one_group() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("apex") is not None, reason="NVIDIA Apex is installed here")
 def test_apex_is_refused_where_it_is_not_installed() -> None:
-    with pytest.raises(
-        ConfigError, match=r"NVIDIA Apex is not installed; optimizer\.fused=torch"
-    ):
+    with pytest.raises(ConfigError, match=r"NVIDIA Apex is not installed; optimizer\.fused=torch"):
         adamw(nn.Linear(2, 2), OptimizerConfig(fused="apex"))
 
 
