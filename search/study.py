@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler
 
-from datasets.errors import ConfigError, StudyError
+from datasets.errors import ConfigError, LogError, StudyError
 from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_installed, check_labels
@@ -46,11 +46,12 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
             trial was trained to the end.
         KeyboardInterrupt: the search was interrupted; what was trained is recorded and ranked.
     """
-    config = named(config, spaces)
+    logged = logged_studies(Path(config.paths.log))
+    config = named(config, spaces, logged)
     resolution = config.sampler.resolution if config.sampler.name == "grid" else None
     space = SearchSpace(config.space, config.training(), resolution)
     sampler = _sampler(config, space)
-    _refuse_existing(config.folder())
+    _refuse_existing(config.folder(), logged)
 
     corpus = prepare(preparation(config))
     check_trainings(config, space, corpus)
@@ -61,15 +62,33 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     _report(config, outcome)
 
 
-def named(config: SearchConfig, spaces: Sequence[str]) -> SearchConfig:
-    """The same search with a name: its spaces' (their number if they are many) and the first free number."""
+def logged_studies(log: Path) -> set[str]:
+    """Names of the studies in the training log; read before a search starts, as it is written when the search ends.
+
+    Raises:
+        LogError: it is damaged, or there is no folder for it.
+    """
+    if log.exists():
+        return {study.name for study in read_log(log).studies()}
+    if not log.parent.is_dir():
+        raise LogError(f"paths.log={log}: there is no folder {log.parent}")
+    return set()
+
+
+def named(config: SearchConfig, spaces: Sequence[str], logged: Collection[str] = ()) -> SearchConfig:
+    """The same search with a name: its spaces' (their number if they are many) and the first free number.
+
+    Args:
+        logged: names that are in the training log, so that no entry there is ever replaced by another study's.
+    """
     if config.study:
         if Path(config.study).name != config.study or config.study.startswith("."):
             raise StudyError(f"study={config.study}: a name is one folder's, without / and without a dot in front")
         return config
     stem = "-".join(spaces) if len(spaces) <= 3 else f"{len(spaces)}-spaces"
-    free = (f"{stem}-{number}" for number in itertools.count(1))
-    return replace(config, study=next(name for name in free if not (Path(config.paths.studies) / name).exists()))
+    names = (f"{stem}-{number}" for number in itertools.count(1))
+    studies = Path(config.paths.studies)
+    return replace(config, study=next(one for one in names if one not in logged and not (studies / one).exists()))
 
 
 def check_trainings(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> None:
@@ -225,10 +244,11 @@ def _record(config: SearchConfig, spaces: Sequence[str], space: SearchSpace, cor
     )
 
 
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
+def _refuse_existing(folder: Path, logged: Collection[str] = ()) -> None:
+    where = folder.parent if folder.exists() else "the training log" if folder.name in logged else None
+    if where is not None:
         raise StudyError(
-            f"study={folder.name}: there is a study of this name in {folder.parent}; choose another name, or "
+            f"study={folder.name}: there is a study of this name in {where}; choose another name, or "
             "leave study= out to have one chosen"
         )
 

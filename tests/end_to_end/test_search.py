@@ -139,6 +139,20 @@ def test_a_second_search_of_the_same_name_changes_nothing(searched: Searched) ->
     assert {path: path.stat().st_mtime_ns for path in searched.folder.rglob("*")} == before
 
 
+def test_a_name_that_the_log_has_is_taken_and_a_damaged_log_stops_a_search_before_it_starts(
+    searched: Searched, tmp_path: Path
+) -> None:
+    words = ["space=dropout", "model=tiny", *searched.paths, f"paths.studies={tmp_path / 'elsewhere'}"]
+    taken = run("search.run", *words, "study=mine")
+    assert taken.status == 2
+    assert taken.err.startswith("error: study=mine: there is a study of this name in the training log")
+    (tmp_path / "LOG.md").write_text("# Training log\n\n## Run 1\n\n- Date: yesterday\n")
+    damaged = run("search.run", *words, f"paths.log={tmp_path / 'LOG.md'}")
+    assert damaged.status == 2
+    assert "LOG.md, line 5" in damaged.err
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_search_in_which_every_trial_diverges_says_so(searched: Searched) -> None:
     done = run(
         "search.run",
@@ -218,6 +232,7 @@ def test_a_study_without_a_name_gets_the_spaces_and_a_number(searched: Searched)
     assert named(config, ["dropout"]).study == "dropout-1"
     (searched.studies / "dropout-1").mkdir()
     assert named(config, ["dropout"]).study == "dropout-2"
+    assert named(config, ["dropout"], {"dropout-2", "dropout-3"}).study == "dropout-4"
 
 
 def _write_picture(searched: Searched, path: Path) -> None:
