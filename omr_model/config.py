@@ -376,6 +376,10 @@ class TrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    def __post_init__(self) -> None:
+        if (self.train.scored_in, self.model.vocabulary) == ("full", "reduced"):
+            raise ConfigError("train.scored_in=full: a model of vocabulary reduced cannot write all that would count")
+
 
 def replace_fields(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingConfig:
     """The same tree with some leaves changed, named by their path: `{"model.decoder.dropout": 0.1}`.

@@ -10,8 +10,9 @@ from x_transformers.attend import Attend
 
 from omr_model.config import DropoutScheduleConfig
 
-STAIRS = 16
-"""A linear fall in so many stairs: a compiled model is compiled anew for every rate that it meets."""
+STAIRS = 6
+"""A linear fall in so many stairs: a compiled model is compiled anew for every rate that it meets, and after eight
+times torch gives up compiling it (`torch._dynamo.config.recompile_limit`)."""
 
 
 class DropoutSchedule:

@@ -12,6 +12,7 @@ from datasets.command_line import check_choice, check_range, main
 from datasets.errors import ConfigError
 from datasets.shards import PreparedCorpus
 from datasets.sources import SPLITS
+from datasets.vocabulary import vocabulary
 from omr_model import checkpoint
 from omr_model.data import StaffDataset
 from omr_model.device import resolve_device, supported_precision
@@ -47,8 +48,16 @@ def evaluate(job: EvaluateJob) -> None:
     check_fits(model.config, corpus)
     data = StaffDataset(corpus.staves(job.split), model.vocabulary)
     loss = TrOMRLoss(description.config.loss, model.vocabulary).to(device)
-    precision = supported_precision(device, description.config.train.precision)  # as it was scored in training
-    print(summary(score(model, loss, data, batch_size=job.batch_size, precision=precision)))
+    train = description.config.train  # precision and vocabulary are those it was scored with in training
+    evaluation = score(
+        model,
+        loss,
+        data,
+        batch_size=job.batch_size,
+        precision=supported_precision(device, train.precision),
+        scored_in=vocabulary(train.scored_in or description.config.model.vocabulary),
+    )
+    print(summary(evaluation))
 
 
 def summary(evaluation: Evaluation) -> str:

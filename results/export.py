@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from datasets.command_line import main
 from datasets.errors import StudyError
 from datasets.files import new_folder
 from results.figures import training_curve
-from results.gather import Tables, gather, to_parquet
+from results.gather import gather, to_parquet
 from results.ranking import RankedTrial, best, rank
 from results.samples import SAMPLES_FILE
 from results.study import DEFAULT_STUDIES, find_study, read_study
 from results.trial_report import CURVE_FILE, TrialReport
+from results.verdict import against_base
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
 WEIGHTS_FILE, DESCRIPTION_FILE, REPORT_FILE = "model.safetensors", "checkpoint.json", "report.md"
@@ -70,12 +71,8 @@ def export_trial(config: ExportConfig) -> None:
     print(f"{exported.verdict}\n{exported.folder / REPORT_FILE}")
 
 
-def export(config: ExportConfig, tables: Tables | None = None) -> Export:
+def export(config: ExportConfig) -> Export:
     """Write one trial's folder, whole or not at all.
-
-    Args:
-        config: which trial, and where to.
-        tables: the study's, if they were gathered already.
 
     Raises:
         StudyError: no such study or trial, no trial that is completed, a checkpoint that is gone, or a folder
@@ -85,7 +82,7 @@ def export(config: ExportConfig, tables: Tables | None = None) -> Export:
     target = Path(config.to) if config.to else DEFAULT_EXPORTS / config.study
     _check_target(target, config.overwrite)
 
-    tables = gather(source) if tables is None else tables
+    tables = gather(source)
     ranking = rank(tables.trials)
     trial = chosen(ranking, config.trial) if config.trial else best(ranking)
     checkpoint = _checkpoint(source, trial)
@@ -98,7 +95,9 @@ def export(config: ExportConfig, tables: Tables | None = None) -> Export:
         for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
             shutil.copyfile(checkpoint / name, folder / name)
         _write_json(folder / "config.json", description["config"])
-        _write_json(folder / "metrics.json", {"trial": _row(tables.trials, trial), "epoch": epoch})
+        compared = against_base(trial, ranking, tables.samples)
+        metrics = {"trial": _row(tables.trials, trial), "epoch": epoch, "against_base": compared and asdict(compared)}
+        _write_json(folder / "metrics.json", metrics)
         samples = tables.samples.filter(pc.field("trial_id") == trial.trial_id)
         (folder / SAMPLES_FILE).write_bytes(to_parquet(samples))
         training_curve(epochs, f"Trial {trial.number} of study {config.study}", folder / CURVE_FILE)

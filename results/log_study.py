@@ -28,14 +28,13 @@ HASH_DIGITS = 12
 SER_DIGITS, HOUR_DIGITS = 4, 2
 
 
-def study_entry(folder: Path, *, reason: str | None = None, verdict: str | None = None) -> LogStudy:
+def study_entry(folder: Path, *, reason: str | None = None) -> LogStudy:
     """What the log says of a study, out of its folder as it stands now.
 
     Args:
         folder: the study's.
         reason: how the search ended, if the caller knows: `finished`, or why it was aborted. None is what the
             folder tells: finished if all trials of its budget have ended.
-        verdict: against the base, if the caller has one; None is that of `results.verdict` on the best trial.
 
     Raises:
         StudyError: no study, or a damaged one.
@@ -47,7 +46,7 @@ def study_entry(folder: Path, *, reason: str | None = None, verdict: str | None 
     created = datetime.fromisoformat(study.created).astimezone(UTC)
     rates = (None, None, None) if best is None else (best.ser, best.ser_low, best.ser_high)
     ser, ser_low, ser_high = map(_rounded, rates)
-    text = _verdict(best, ranking, tables) if verdict is None else verdict
+    text = _verdict(best, ranking, tables)
     return LogStudy(
         name=study.name,
         date=created.date(),
@@ -56,7 +55,7 @@ def study_entry(folder: Path, *, reason: str | None = None, verdict: str | None 
         command=_command(study.provenance.command_line),
         code=str(study.provenance.code),
         space=study.space,
-        corpus=f"{study.corpus.name} {study.corpus.hash[:HASH_DIGITS]}",
+        corpus=_corpus(study),
         trials=_trials(study, tables.trials),
         best={} if best is None else {path: value for path, value in best.params.items() if value is not None},
         ser=ser,
@@ -108,6 +107,12 @@ def _hours(created: datetime, tables: Tables) -> float | None:
         return None
     hours = (last.replace(tzinfo=UTC) - created).total_seconds() / 3600
     return round(hours, HOUR_DIGITS) if hours >= 0 else None  # below: a clock that was set back
+
+
+def _corpus(study: StudyRecord) -> str:
+    scored_in = study.config.get("train", {}).get("scored_in")
+    unit = f", compared in the {scored_in} vocabulary" if scored_in else ""
+    return f"{study.corpus.name} {study.corpus.hash[:HASH_DIGITS]}{unit}"
 
 
 def _verdict(best: RankedTrial | None, ranking: Sequence[RankedTrial], tables: Tables) -> str:

@@ -66,7 +66,7 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_bytes().decode()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise LogError(f"{path}: there is no training log here; the first study that ends makes one") from None
     except UnicodeDecodeError as error:
         raise LogError(f"{path} is damaged: byte {error.start} is not UTF-8") from None

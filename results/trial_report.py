@@ -48,7 +48,7 @@ class TrialReport:
         """The page."""
         sections = {
             "Setting": setting(self.study, self.trial, self.ranking),
-            "Symbol error rate": _rates(self.trial, self.epoch, self._staves()),
+            "Symbol error rate": _rates(self.study, self.trial, self.epoch, self._staves()),
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
             "Ranking": ranking_table(self.study, self.ranking),
             "Scientific parameters": scientific(self.study, self.ranking),
@@ -67,7 +67,7 @@ class TrialReport:
         return verdict(self.trial, self.ranking, self.samples)
 
 
-def _rates(trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
+def _rates(study: StudyRecord, trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
     interval = interval_text(trial) if epoch["epoch"] == trial.epochs else ""
     rows = [
         ("whole symbols", percent(epoch["ser"]), interval),
@@ -75,10 +75,12 @@ def _rates(trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
         *((f"errors in {name}", percent(epoch[f"ser_class_{name}"]), "") for name in ERROR_CLASSES),
         ("as the training log measured it", percent(epoch["log_ser"]), ""),
     ]
+    scored_in = study.config.get("train", {}).get("scored_in")
+    words = f" Both were written in the {scored_in} vocabulary first." if scored_in else ""
     notes = (
         f"On the {staves} validation staves that every trial is scored on, after epoch {epoch['epoch']}, decoded "
         "greedily: edit distance over reference length, both summed over the staves. The errors by class add up to "
-        "that of whole symbols."
+        f"that of whole symbols.{words}"
     )
     return f"{table(['', 'SER', '95 % interval'], rows)}\n\n{notes}"
 

@@ -29,7 +29,7 @@ def experiment_of(base: str, experiments: Sequence[str]) -> str:
     """
     name = f"run_{base.removeprefix(RUN)}"
     if name not in experiments:
-        runs = sorted(int(one.removeprefix("run_")) for one in experiments if one.startswith("run_"))
+        runs = sorted(int(number) for one in experiments if (number := one.removeprefix("run_")).isdigit())
         raise ConfigError(f"base={base}: no such run with known settings; there are {', '.join(map(str, runs))}")
     return name
 

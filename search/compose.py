@@ -123,6 +123,8 @@ def _check_words(words: Sequence[str]) -> dict[str, list[str]]:
             raise ConfigError(f"'{word}' is not of the form field=value or group=choice; see --help")
         if key in GROUPS:
             chosen[key] = [name.strip() for name in value.strip("[]").split(",")]
+            if len(chosen[key]) > 1 and key != "space":
+                raise ConfigError(f"{word}: {key} takes one name; only spaces combine")
             for name in chosen[key]:
                 check_choice(key, name, choices(key))
     if ALL in chosen.get("space", []) and chosen["space"] != [ALL]:
@@ -154,10 +156,12 @@ def _origin(named: dict[str, str], chosen: dict[str, list[str]]) -> list[str]:
     if base.startswith(RUN):
         experiment = experiment_of(base, choices("experiment"))
     elif base:
+        if given := {"model", "data"} & set(chosen):
+            raise ConfigError(f"base={base} brings its own {' and '.join(sorted(given))}; leave that out")
         training, data = base_node(base, named)
         node = {**training_node(training), "data": unlocked(data)}
         ConfigStore.instance().store(group="experiment", name=FROM_STUDY, node=node, package="_global_")
-        experiment, model = FROM_STUDY, model or _like(training)
+        experiment, model = FROM_STUDY, _like(training)
     if experiment:
         words.append(f"experiment={experiment}")
     model = model or ("paper" if experiment else _preset([f"{key}={value}" for key, value in named.items()]))
@@ -177,7 +181,8 @@ def _like(training: TrainingConfig) -> str:
 
 def _speed(named: dict[str, str]) -> list[str]:
     """What `fast=true` or `fast=false` stands for."""
-    fast = named.get("fast", "").lower()
+    fast = named.get("fast", "null").lower()
+    check_choice("fast", fast, ("true", "false", "null"))
     return [f"{field}={value}" for field, value in {"true": FAST, "false": PLAIN}.get(fast, {}).items()]
 
 
@@ -200,7 +205,7 @@ def _preset(words: Sequence[str]) -> str:
 def _quoted(word: str) -> str:
     """A field of text in Hydra's quotes, so that a path with spaces or a name of digits stays what it is."""
     name, _, value = word.partition("=")
-    if name.startswith(WEIGHTS):
+    if f"{name}.".startswith(WEIGHTS):
         return f"++{word}"  # a mapping, whose keys are the corpus's
     if name in GROUPS or not isinstance(flat_fields(SearchConfig()).get(name), str):
         return word

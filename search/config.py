@@ -68,6 +68,10 @@ class ParameterConfig:
                 raise ConfigError(f"{name}: a categorical parameter needs `choices` or `options`")
         elif self.low is None or self.high is None or not self.low < self.high:
             raise ConfigError(f"{name}: `low` must be below `high`, but got {self.low} and {self.high}")
+        elif self.step is not None and (self.log or self.step <= 0 or (self.kind == "int" and self.step % 1)):
+            raise ConfigError(
+                f"{name}: `step` must be above 0, whole for integers, not for a logarithmic range; got {self.step}"
+            )
         elif self.log and self.low <= 0:
             raise ConfigError(f"{name}: a logarithmic range must begin above 0, but got {self.low}")
 
@@ -242,6 +246,7 @@ class SearchConfig(TrainingConfig):
     paths: PathsConfig = field(default_factory=PathsConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("history", self.history, HISTORIES)
 
     def training(self) -> TrainingConfig:

@@ -32,7 +32,7 @@ from search.resources import Machine, Slots, on_its_device, slots_of, this_machi
 from search.rungs import average_epochs
 from search.samplers import grid_size
 from search.space import BASE, SearchSpace
-from search.study import check_trainings
+from search.study import check_trainings, sampler_of
 
 FEWEST_SETTINGS = 3
 SECONDS_FOR_ROUNDS = 60.0  # no round of measurements begins later
@@ -54,6 +54,7 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
     """
     began, load = time.monotonic(), os.getloadavg()[0]
     space = SearchSpace(config.space, config.training(), _resolution(config))
+    sampler_of(config, space)
     slots = slots_of(config, this_machine())
     schedule = schedule_of(config, space, slots)
     say("plan", plan_text(config, spaces, schedule))

@@ -53,6 +53,10 @@ class SearchSpace:
         self.leaves = {target: leaf(base, target) for one in config.parameters.values() for target in one.targets}
         self.fixed: Values = {}
         self.fixed = self._invert(self.leaves, {}, config.parameters) or {}
+        self.parameters = {name: one for name, one in self.parameters.items() if any(True for _ in self.contexts(one))}
+        if not self.parameters:
+            fixed = ", ".join(f"{name}={value}" for name, value in self.fixed.items())
+            raise ConfigError(f"the space has no parameter that exists with {fixed}, so there is nothing to search")
         self._check_ends()
         self.base_values = self._complete(self._invert(self.leaves, {}, self.parameters))
         self.points = [self._point(name) for name in config.points]
@@ -113,18 +117,27 @@ class SearchSpace:
         for values, origin in self.points if points and not on_a_grid else ():
             study.enqueue_trial(values, user_attrs={ORIGIN: origin}, skip_if_exists=True)
 
+    @property
+    def queued(self) -> int:
+        """How many trials `queue` asks for, before the sampler's first."""
+        if self.resolution is not None or self.base_values is None:
+            return 1 + (len(self.points) if self.resolution is None else 0)
+        first = [str(sorted(values.items())) for values in (self.base_values, *(values for values, _ in self.points))]
+        return len(set(first))
+
     def values_of(self, settings: Mapping[str, Any]) -> Values | None:
         """The inverse of `settings`, where what is not said is as in the base; None if that is not in the space."""
         leaves = {**self.leaves, **{target: text(value) for target, value in settings.items() if target in self.leaves}}
         return self._complete(self._invert(leaves, {}, self.parameters))
 
     def contexts(self, parameter: ParameterConfig) -> Iterator[Values]:
-        """Values of other parameters under which a parameter exists, each of them once."""
+        """Values of other parameters under which a parameter exists, each of them once; none if it never does."""
         conditions = {
-            other: wanted if isinstance(wanted, list) else [wanted]
-            for other, wanted in parameter.when.items()
-            if other in self.parameters
+            other: wanted if isinstance(wanted, list) else [wanted] for other, wanted in parameter.when.items()
         }
+        for other in conditions.keys() - self.parameters.keys():
+            if self.fixed.get(other) not in conditions.pop(other):
+                return
         for combination in itertools.product(*conditions.values()):
             yield dict(zip(conditions, combination, strict=True))
 

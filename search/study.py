@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler
 
-from datasets.errors import ConfigError, LogError, StudyError
+from datasets.errors import ConfigError, LogError, OmrError, StudyError
 from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_installed, check_labels
@@ -50,7 +51,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     config = named(config, spaces, logged)
     resolution = config.sampler.resolution if config.sampler.name == "grid" else None
     space = SearchSpace(config.space, config.training(), resolution)
-    sampler = _sampler(config, space)
+    sampler = sampler_of(config, space)
     _refuse_existing(config.folder(), logged)
 
     corpus = prepare(preparation(config))
@@ -115,12 +116,12 @@ def check_trainings(config: SearchConfig, space: SearchSpace, corpus: PreparedCo
             check_labels(replace(config.model, vocabulary=vocabulary), corpus.staves(split))
 
 
-def _sampler(config: SearchConfig, space: SearchSpace) -> BaseSampler:
+def sampler_of(config: SearchConfig, space: SearchSpace) -> BaseSampler:
     """Who suggests settings; with `history=prior`, some of the first around what the training log found good.
 
     Raises:
         ConfigError: no such sampler, or the log says nothing about the space.
-        LogError: there is no log, or it is damaged.
+        LogError: it is damaged, or not there.
     """
     prior = None
     if config.history == "prior":
@@ -163,11 +164,17 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, c
         "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
-            f"{config.budget.trials} trials of {config.train.epochs} epochs, {sampler} and "
+            f"{config.budget.trials} trials of {config.train.epochs} epochs, {sampler}{_queued(config, space)} and "
             f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast}"
         ),
     }
     return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
+
+
+def _queued(config: SearchConfig, space: SearchSpace) -> str:
+    """How many trials are none of the sampler's."""
+    first = space.queued if config.history != "none" else 1
+    return f" (after {min(first, config.budget.trials)} queued)"
 
 
 def _depths(config: SearchConfig) -> str:
@@ -200,10 +207,10 @@ def _report(config: SearchConfig, outcome: Outcome) -> None:
         print(f"best trial none: {error}")
     else:
         print(f"best trial {_shown(best.folder)}/report.md")
+    if missing is None:
+        print(f"\n{textwrap.fill(best.verdict, 120)}\n")
     entry = _enter(config, "interrupted" if outcome == "interrupted" else FINISHED)  # hours that are up are no accident
     print(f"log        {_shown(Path(config.paths.log))}: {entry.title}, {entry.state}")
-    if missing is None:
-        print(f"\n{entry.verdict}")
     if outcome != "finished":
         print(f"The search ended early: {outcome}.")
     if outcome == "interrupted":
@@ -220,7 +227,10 @@ def _entered_if_it_breaks_off(config: SearchConfig) -> Iterator[None]:
     except BaseException as error:
         if (config.folder() / EVENTS_FILE).exists():
             interrupted = isinstance(error, KeyboardInterrupt)
-            _enter(config, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
+            try:
+                _enter(config, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
+            except OmrError as problem:  # what ended the search matters more
+                print(f"not entered in the log: {problem}")
         raise
 
 

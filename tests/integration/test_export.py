@@ -10,7 +10,6 @@ import pytest
 
 from datasets.errors import StudyError
 from results.export import Export, ExportConfig, export
-from results.gather import gather
 from tests.studies import FakeTrial, checkpoint_of, make_study
 
 BEST = FakeTrial(2, (0.9, 0.4, 0.2), params={"model.decoder.dropout": 0.25, "loss.kind": "a|b"})
@@ -92,16 +91,13 @@ def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
     assert exported.verdict in report
 
 
-def test_tables_that_were_gathered_already_are_not_gathered_again(
-    studies: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tables = gather(studies / "demo")
-    plain = run(studies).folder
-    monkeypatch.setattr("results.export.gather", None)
-    config = ExportConfig(study="demo", studies=str(studies), to=str(studies.parent / "again"))
-    exported = export(config, tables)
-    for name in ("metrics.json", "samples.parquet"):
-        assert (exported.folder / name).read_bytes() == (plain / name).read_bytes()
+def test_the_difference_to_the_base_is_there_for_machines(empty: Path) -> None:
+    make_study(empty, [FakeTrial(0, (0.9,), origin="base"), FakeTrial(1, (0.05,))])
+    metrics = json.loads((run(empty).folder / "metrics.json").read_text())
+    assert metrics["against_base"]["judgement"] == "better"
+    assert (
+        metrics["against_base"]["low"] <= metrics["against_base"]["difference"] <= metrics["against_base"]["high"] < 0
+    )
 
 
 def test_the_curve_is_a_picture(studies: Path) -> None:

@@ -106,12 +106,6 @@ def test_a_study_without_any_epoch_is_logged_too(tmp_path: Path) -> None:
     assert "none has a symbol error rate" in entry.verdict
 
 
-def test_a_verdict_of_the_caller_is_taken_and_broken_into_lines(studies: Path) -> None:
-    entry = study_entry(studies / "demo", verdict="better " * 40)
-    assert entry.verdict.split() == ["better"] * 40
-    assert max(map(len, entry.verdict.splitlines())) <= 120
-
-
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:2], ()])
 def test_what_a_study_leaves_reads_back(tmp_path: Path, trials: tuple[FakeTrial, ...]) -> None:
     entry = study_entry(make_budgeted(tmp_path, trials, budget=None))

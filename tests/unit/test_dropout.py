@@ -43,6 +43,12 @@ def test_early_falls_in_so_many_stairs_close_to_a_line() -> None:
     assert max(abs(value - (1 - step / 1000)) for step, value in enumerate(steps)) <= 1 / STAIRS
 
 
+def test_a_compiled_model_is_not_compiled_more_often_than_torch_allows() -> None:
+    import torch
+
+    assert torch._dynamo.config.recompile_limit >= STAIRS + 1
+
+
 def rates(model: nn.Module) -> tuple[set[float], set[float]]:
     """The rates of dropout and of stochastic depth that are in a model, without those that are zero."""
     dropout = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}

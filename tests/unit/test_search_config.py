@@ -169,6 +169,10 @@ def test_an_unknown_beginning_is_refused() -> None:
     for words, message in (
         (["base=run:60"], "base=run:60: no such run with known settings; there are 1, 3, 50"),
         (["base=63"], "base=63: it is run:N"),
+        (["base=study:mine", "model=paper"], "base=study:mine brings its own model"),
+        (["fast=yes"], "fast=yes: no such fast; there are true, false, null"),
+        (["model=paper,tiny"], "model takes one name; only spaces combine"),
+        (["model=tiny", "model.vocabulary=reduced", "train.scored_in=full"], "cannot write all that would count"),
         (["base=run:63", "experiment=run_63"], "two beginnings"),
         (["experiment=run_60"], "no such experiment"),
         (["space=[all,depth]"], "stands alone"),

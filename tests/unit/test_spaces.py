@@ -170,11 +170,30 @@ def test_a_fixed_parameter_stays_as_the_base_has_it() -> None:
     )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space = SearchSpace(config, BASE)
-    assert space.roles == {"train.dropout.cutoff": "scientific", "model.decoder.dropout": "nuisance"}
-    assert set(space.suggest(study.ask())) == {"model.decoder.dropout"}  # the base's schedule needs no cutoff
-    early = replace_fields(BASE, {"train.dropout.schedule": "early"})
-    assert set(SearchSpace(config, early).suggest(study.ask())) == set(space.roles)
+    assert space.roles == {"model.decoder.dropout": "nuisance"}  # the base's schedule needs no cutoff
+    assert set(space.suggest(study.ask())) == set(space.roles)
+    early = SearchSpace(config, replace_fields(BASE, {"train.dropout.schedule": "early"}))
+    assert early.roles == {"train.dropout.cutoff": "scientific", "model.decoder.dropout": "nuisance"}
+    assert set(early.suggest(study.ask())) == set(early.roles)
     assert space.points == [({"rate": 0.2}, "somewhere")]
+
+
+def test_what_hangs_on_a_fixed_switch_is_there_or_not_at_all() -> None:
+    """A fixed backbone leaves out the layers of the others; a fixed switch that is off leaves nothing."""
+    for model in ("tiny", "paper"):
+        config = compose(["space=all", f"model={model}", "space.parameters.backbone.role=fixed"])
+        space = SearchSpace(config.space, config.training())
+        assert "resnet_layers" in space.parameters
+        assert not {"inception_layers", "convnext_layers", "convnext_channels"} & set(space.parameters)
+    config = compose(["space=focal_loss", "model=tiny", "space.parameters.focal.role=fixed"])
+    with pytest.raises(ConfigError, match="no parameter that exists with focal=off, so there is nothing to search"):
+        SearchSpace(config.space, config.training())
+
+
+def test_how_many_trials_come_before_the_samplers_first() -> None:
+    config = compose(["space=dropout", "model=tiny"])
+    assert SearchSpace(config.space, config.training()).queued == 4  # the log's dropout of 0 is the base
+    assert SearchSpace(config.space, config.training(), resolution=2).queued == 1
 
 
 def test_a_base_outside_of_the_space_is_tried_all_the_same() -> None:
@@ -274,6 +293,9 @@ def test_a_space_that_cannot_be_searched_is_refused(
         ({"kind": "categorical"}, "needs `choices`"),
         ({"low": 0.0, "high": 0.1, "role": "boss"}, "role"),
         ({"options": {"a": {}}}, "either a `target` or `options`"),
+        ({"low": 0.0, "high": 0.1, "step": 0.0}, "`step` must be above 0"),
+        ({"low": 1, "high": 4, "kind": "int", "step": 0.5}, "whole for integers"),
+        ({"low": 0.1, "high": 0.4, "log": True, "step": 0.1}, "not for a logarithmic range"),
         ({"low": 0.5, "high": 0.1}, "`low` must be below `high`"),
         ({"low": 0.0, "high": 0.1, "log": True}, "must begin above 0"),
     ],
