@@ -69,6 +69,8 @@ def compose(words: Sequence[str]) -> SearchConfig:
         raise ConfigError(_readable(error)) from None
     config = typed(SearchConfig(), OmegaConf.to_container(tree, resolve=True))  # type: ignore[arg-type]
     _check_space_targets(config)
+    if config.history == "none":
+        config = replace(config, space=replace(config.space, points={}))
     return _comparable(config)
 
 

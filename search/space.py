@@ -107,14 +107,14 @@ class SearchSpace:
         """The training that a setting means."""
         return replace_fields(self.base, settings)
 
-    def queue(self, study: optuna.Study, points: bool = True) -> None:
+    def queue(self, study: optuna.Study) -> None:
         """Have the base tried first, then the space's points; what is in the study already stays out."""
         on_a_grid = self.resolution is not None
         if self.base_values is None or on_a_grid:
             study.enqueue_trial({}, user_attrs={ORIGIN: BASE, OUTSIDE: True}, skip_if_exists=True)
         else:
             study.enqueue_trial(self.base_values, user_attrs={ORIGIN: BASE}, skip_if_exists=True)
-        for values, origin in self.points if points and not on_a_grid else ():
+        for values, origin in () if on_a_grid else self.points:
             study.enqueue_trial(values, user_attrs={ORIGIN: origin}, skip_if_exists=True)
 
     @property
@@ -157,7 +157,9 @@ class SearchSpace:
                 known = ", ".join(self.config.parameters)
                 raise ConfigError(f"space point {name}: no parameter {one}; there are {known}")
             if not allows(self.config.parameters[one], value):
-                raise ConfigError(f"space point {name}: {value} is outside the range of {one}")
+                raise ConfigError(
+                    f"space point {name}: {value} is outside the range of {one}; history=none leaves the points out"
+                )
         given = {one: value for one, value in values.items() if one in self.parameters}
         leaves = {**self.leaves, **self.settings(given)}
         return self._invert(leaves, given, self.parameters) or given, point.origin

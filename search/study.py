@@ -173,8 +173,7 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, c
 
 def _queued(config: SearchConfig, space: SearchSpace) -> str:
     """How many trials are none of the sampler's."""
-    first = space.queued if config.history != "none" else 1
-    return f" (after {min(first, config.budget.trials)} queued)"
+    return f" (after {min(space.queued, config.budget.trials)} queued)"
 
 
 def _depths(config: SearchConfig) -> str:

@@ -110,7 +110,7 @@ def _optuna_study(config: SearchConfig, space: SearchSpace, sampler: BaseSampler
         sampler=sampler,
         direction="minimize",
     )
-    space.queue(study, points=config.history != "none")
+    space.queue(study)
     return study
 
 

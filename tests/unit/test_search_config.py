@@ -165,6 +165,15 @@ def test_a_study_as_base_brings_its_trials_setting_and_its_corpus(tmp_path: Path
         compose(["base=study:before/7", where])
 
 
+def test_a_range_without_its_points_can_be_had_without_the_history() -> None:
+    narrow = ["space=depth", "model=tiny", "space.parameters.encoder_depth.high=2"]
+    config = compose(narrow)
+    with pytest.raises(ConfigError, match=r"space point depth_4: 4 is outside .*; history=none leaves the points out"):
+        SearchSpace(config.space, config.training())
+    without = compose([*narrow, "history=none"])
+    assert SearchSpace(without.space, without.training()).queued == 1
+
+
 def test_an_unknown_beginning_is_refused() -> None:
     for words, message in (
         (["base=run:60"], "base=run:60: no such run with known settings; there are 1, 3, 50"),
