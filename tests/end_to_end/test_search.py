@@ -28,7 +28,9 @@ def test_the_search_ends_well_and_says_where_everything_is(searched: Searched) -
     out = searched.done.out
     assert re.search(r"^study +mine", out, re.M)
     assert re.search(r"^code +(run \d+, commit \w{8}|unversioned)", out, re.M)
-    assert re.search(r"^search +5 trials of 3 epochs, tpe \(after 4 queued\) and asha, compared after epoch 1, 2", out, re.M)
+    assert re.search(
+        r"^search +5 trials of 3 epochs, tpe \(after 4 queued\) and asha, compared after epoch 1, 2", out, re.M
+    )
     assert re.search(r"^dashboard  http://127\.0\.0\.1:\d+   token \w+", out, re.M)
     assert re.search(r"trial +0  epoch +1/3  SER \d\.\d{3}", out)
     assert "best/report.md" in out
