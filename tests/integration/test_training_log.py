@@ -180,7 +180,8 @@ def test_one_command_brings_a_rating_into_log_and_tables(log: Path, studies: Pat
 
 
 def test_a_rating_leaves_the_verdict_that_was_logged(log: Path, studies: Path) -> None:
-    add_entry(log, study_entry(studies / "demo", reason="interrupted", verdict="As it was said then."))
+    entry = study_entry(studies / "demo", reason="interrupted")
+    add_entry(log, dataclasses.replace(entry, verdict="As it was said then."))
     assert run("add", "study=demo", "manual=13.7", log=log, studies=studies) == 0
     [study] = read_log(log).studies()
     assert (study.state, study.verdict, study.manual) == ("aborted: interrupted", "As it was said then.", 13.7)
