@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from datasets.errors import StudyError
 from datasets.files import new_folder
 from results.figures import training_curve
 from results.gather import gather, to_parquet
-from results.ranking import RankedTrial, best, rank
+from results.ranking import RankedTrial, best, chosen, rank
 from results.samples import SAMPLES_FILE
 from results.study import DEFAULT_STUDIES, find_study, read_study
 from results.trial_report import CURVE_FILE, TrialReport
@@ -35,7 +35,6 @@ from results.verdict import against_base
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
 WEIGHTS_FILE, DESCRIPTION_FILE, REPORT_FILE = "model.safetensors", "checkpoint.json", "report.md"
-NAMED_TRIALS = 20  # a message names so many trials and no more
 
 
 @dataclass(frozen=True)
@@ -113,21 +112,6 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise StudyError(f"to={target}: it is there already; choose another folder, or say overwrite=true")
     if not (target / REPORT_FILE).is_file():
         raise StudyError(f"to={target}: it holds no export (no {REPORT_FILE}), so it is not overwritten")
-
-
-def chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:
-    """The trial of an id or a number.
-
-    Raises:
-        StudyError: there is none; the message names those there are.
-    """
-    for trial in ranking:
-        if name in (trial.trial_id, str(trial.number)):
-            return trial
-    named = sorted(ranking, key=lambda trial: trial.number)[:NAMED_TRIALS]
-    there = ", ".join(f"{trial.number} ({trial.trial_id})" for trial in named) or "none yet"
-    more = f" and {len(ranking) - len(named)} more" if len(ranking) > len(named) else ""
-    raise StudyError(f"trial={name}: no such trial; there are {there}{more}")
 
 
 def _checkpoint(study: Path, trial: RankedTrial) -> Path:

@@ -18,6 +18,7 @@ from results.journal import Parameter
 from results.schema import PARAMETER_PREFIX
 
 BASE = "base"  # origin of the trial that trains the setting which all others vary
+NAMED_TRIALS = 20  # a message names so many trials and no more
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,21 @@ def best(ranked: Sequence[RankedTrial]) -> RankedTrial:
 def base(ranked: Sequence[RankedTrial]) -> RankedTrial | None:
     """The trial of the base, whatever became of it; None in a study that trained none."""
     return next((trial for trial in ranked if trial.origin == BASE), None)
+
+
+def chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:
+    """The trial of an id or a number.
+
+    Raises:
+        StudyError: there is none; the message names those there are.
+    """
+    for trial in ranking:
+        if name in (trial.trial_id, str(trial.number)):
+            return trial
+    named = sorted(ranking, key=lambda trial: trial.number)[:NAMED_TRIALS]
+    there = ", ".join(f"{trial.number} ({trial.trial_id})" for trial in named) or "none yet"
+    more = f" and {len(ranking) - len(named)} more" if len(ranking) > len(named) else ""
+    raise StudyError(f"trial={name}: no such trial; there are {there}{more}")
 
 
 def _ranked(row: dict[str, Any], place: int | None) -> RankedTrial:

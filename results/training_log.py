@@ -33,7 +33,7 @@ from results.log_records import Entry, LogRun, LogStudy, TrainingLog
 from results.log_study import ROOT, study_entry
 from results.log_table import log_table
 from results.manual import check_rating, write_manual
-from results.ranking import RankedTrial, best, rank
+from results.ranking import best, chosen, rank
 from results.study import DEFAULT_LOG, DEFAULT_STUDIES, STUDY_FILE, find_study
 
 VERBS = ("list", "show", "add", "check")
@@ -253,7 +253,7 @@ def _rate_run(path: Path, number: int, manual: float | None) -> None:
 def _rate_study(path: Path, folder: Path, name: str, manual: float) -> None:
     """The rating into the study's folder, its tables, and the log where the trial is the best one."""
     ranking = rank(gather(folder).trials)
-    trial = _chosen(ranking, name) if name else best(ranking)
+    trial = chosen(ranking, name) if name else best(ranking)
     write_manual(folder, trial.trial_id, manual)
     write_reports(folder)
     entry = study_entry(folder)
@@ -272,12 +272,6 @@ def _rate_study(path: Path, folder: Path, name: str, manual: float) -> None:
     print(f"{folder}: trial {trial.number}, manual validation {manual:g}")
     if trial.rank != 1:
         print(f"{path} names the best trial, which is another one: the rating is in the study's tables alone")
-
-
-def _chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:
-    from results.export import chosen  # it draws figures, and matplotlib takes a second to import
-
-    return chosen(ranking, name)
 
 
 def _run(log: TrainingLog, number: int) -> LogRun:

@@ -13,6 +13,8 @@ from pathlib import Path
 from datasets.command_line import typed
 from datasets.errors import ConfigError
 from omr_model.config import TrainingConfig, replace_fields
+from results.gather import gather
+from results.ranking import best, chosen, rank
 from results.study import DEFAULT_STUDIES, find_study, read_study
 from search.config import DataConfig
 
@@ -55,10 +57,6 @@ def base_node(base: str, named: Mapping[str, str]) -> tuple[TrainingConfig, Data
 
 
 def _settings(folder: Path, number: str) -> dict[str, object]:
-    from results.export import chosen  # it draws curves: not before a study is asked for
-    from results.gather import gather
-    from results.ranking import best, rank
-
     ranking = rank(gather(folder).trials)
     trial = chosen(ranking, number) if number else best(ranking)
     return {target: value for target, value in trial.params.items() if value is not None}

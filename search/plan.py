@@ -32,7 +32,7 @@ from search.resources import Machine, Slots, on_its_device, slots_of, this_machi
 from search.rungs import average_epochs
 from search.samplers import grid_size
 from search.space import BASE, SearchSpace
-from search.study import check_trainings, sampler_of
+from search.study import check_trainings, sampler_of, space_of
 
 FEWEST_SETTINGS = 3
 SECONDS_FOR_ROUNDS = 60.0  # no round of measurements begins later
@@ -53,7 +53,7 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
         OmrError: what the search itself would refuse, or a measurement that failed.
     """
     began, load = time.monotonic(), os.getloadavg()[0]
-    space = SearchSpace(config.space, config.training(), _resolution(config))
+    space = space_of(config)
     sampler_of(config, space)
     slots = slots_of(config, this_machine())
     schedule = schedule_of(config, space, slots)
@@ -126,10 +126,6 @@ def _job(setting: Setting, slot: int, corpus: PlannedCorpus, slots: Slots) -> Jo
 def _visible_gpus(machine: Machine) -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return [one.strip() for one in named.split(",") if one.strip()] or [str(index) for index in range(machine.gpus)]
-
-
-def _resolution(config: SearchConfig) -> int | None:
-    return config.sampler.resolution if config.sampler.name == "grid" else None
 
 
 def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Schedule:

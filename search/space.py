@@ -226,7 +226,7 @@ class SearchSpace:
     def _check_ends(self) -> None:
         """Build the training at both ends of each range, so that a bad one fails now and not at trial 17."""
         for name, parameter in self.parameters.items():
-            for end in _ends(parameter):
+            for end in grid(parameter, 2):
                 for needed in self.contexts(parameter):
                     try:
                         self.training(self.settings({**needed, name: end}))
@@ -265,10 +265,6 @@ def _set_by(parameter: ParameterConfig, value: Any) -> Settings:
     if parameter.options:
         return {target: text(one) for target, one in parameter.options[value].items()}
     return dict.fromkeys([parameter.target, *parameter.also], value)
-
-
-def _ends(parameter: ParameterConfig) -> list[Any]:
-    return grid(parameter, 2)
 
 
 def allows(parameter: ParameterConfig, value: Any) -> bool:

@@ -49,8 +49,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     """
     logged = logged_studies(Path(config.paths.log))
     config = named(config, spaces, logged)
-    resolution = config.sampler.resolution if config.sampler.name == "grid" else None
-    space = SearchSpace(config.space, config.training(), resolution)
+    space = space_of(config)
     sampler = sampler_of(config, space)
     _refuse_existing(config.folder(), logged)
 
@@ -114,6 +113,16 @@ def check_trainings(config: SearchConfig, space: SearchSpace, corpus: PreparedCo
     for split in ("train", "validation"):
         for vocabulary in sorted(words):
             check_labels(replace(config.model, vocabulary=vocabulary), corpus.staves(split))
+
+
+def space_of(config: SearchConfig) -> SearchSpace:
+    """What is searched: a finite grid for the grid sampler, else the space as it is.
+
+    Raises:
+        ConfigError: as `SearchSpace`.
+    """
+    resolution = config.sampler.resolution if config.sampler.name == "grid" else None
+    return SearchSpace(config.space, config.training(), resolution)
 
 
 def sampler_of(config: SearchConfig, space: SearchSpace) -> BaseSampler:
