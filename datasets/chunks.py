@@ -28,14 +28,15 @@ class Ledger:
     """What the corpus holds so far; decides whether a staff may join.
 
     The same music in two splits would let a model be tested on what it was trained on, however the tunes are
-    called, so the split that has it first keeps it. "The same" looks at what follows clef, key and meter.
+    called, so the split that has it first keeps it. "The same" looks at what follows clef, key and meter. Labels are
+    kept as 8-byte digests: a corpus of 100,000 staves takes a few megabytes. A strip without music is nobody's.
     """
 
     staves: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     works: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    labels: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    music: dict[str, str] = field(default_factory=dict)
+    labels: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    music: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
     @property
     def total(self) -> int:
@@ -43,27 +44,34 @@ class Ledger:
 
     def owner(self, semantic: str) -> str | None:
         """The split that has this music, if one has."""
-        return self.music.get(music_of(semantic))
+        if not semantic:
+            return None
+        digest = _digest(music_of(semantic))
+        return next((split for split, music in self.music.items() if digest in music), None)
 
     def add(self, split: str, source: str, work: str, semantic: str) -> None:
         self.staves[split] += 1
         self.sources[source] += 1
         self.works[split].add(work)
-        self.labels[split][semantic] += 1
-        self.music.setdefault(music_of(semantic), split)
+        if semantic:
+            self.labels[split][_digest(semantic)] += 1
+            self.music[split][_digest(music_of(semantic))] += 1
 
     def split_counts(self) -> dict[str, SplitCounts]:
         return {split: SplitCounts(staves=self.staves[split], works=len(self.works[split])) for split in SPLITS}
 
     def leakage(self) -> Leakage:
-        """Counted from the labels, not from the rule above."""
-        train = self.labels["train"]
-        train_music = {music_of(label) for label in train}
-        validation = self.labels["validation"].items()
-        return Leakage(
-            labels=sum(count for label, count in validation if label in train),
-            music=sum(count for label, count in validation if music_of(label) in train_music),
-        )
+        """What stands in train and in validation, where a published split or a mixture lets it."""
+        return Leakage(labels=_shared(self.labels), music=_shared(self.music))
+
+
+def _shared(digests: dict[str, Counter[int]]) -> int:
+    """How many validation staves have something that train has too."""
+    return sum(count for digest, count in digests["validation"].items() if digest in digests["train"])
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,14 @@ class Chunk:
     """The record of a finished chunk.
 
     Attributes:
+        barren: how many of its pieces gave no staff.
         content: hash over its rows, with their pixels.
     """
 
     number: int
     shards: tuple[ShardRecord, ...]
     rejects: tuple[Reject, ...]
+    barren: int
     content: str
 
     @classmethod
@@ -91,7 +101,8 @@ class Chunk:
             table = read_shard(folder / shard.file)
             for row in table.select(["source", "work", "semantic"]).to_pylist():
                 ledger.add(shard.split, **row)
-        return cls(number, shards, tuple(Reject(*reject) for reject in fields["rejects"]), fields["content"])
+        rejects = tuple(Reject(*reject) for reject in fields["rejects"])
+        return cls(number, shards, rejects, fields["barren"], fields["content"])
 
     @classmethod
     def write(
@@ -100,6 +111,7 @@ class Chunk:
         number: int,
         staves: dict[str, list[StaffSample]],
         rejects: Iterable[Reject],
+        barren: int,
         seed: int,
     ) -> Chunk:
         """Write the shards of a chunk, by split, and at last its record.
@@ -110,10 +122,11 @@ class Chunk:
         paths = {split: folder / f"{split}-{number:04}.arrow" for split in staves}
         try:
             shards = tuple(write_shard(paths[split], rows, split, seed) for split, rows in staves.items())
-            chunk = cls(number, shards, tuple(rejects), _content(staves))
+            chunk = cls(number, shards, tuple(rejects), barren, _content(staves))
             record = {
                 "shards": [dataclasses.asdict(shard) for shard in chunk.shards],
-                "rejects": [[reject.piece, reject.reason] for reject in chunk.rejects],
+                "rejects": [dataclasses.astuple(reject) for reject in chunk.rejects],
+                "barren": barren,
                 "content": chunk.content,
             }
             write_atomically(_record_path(folder, number), json.dumps(record).encode())

@@ -12,7 +12,7 @@ from datasets.errors import CorpusError
 from datasets.files import write_atomically
 
 FILE_NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Raised by one whenever a reader of the old format could not read the new one."""
 
 
@@ -25,6 +25,8 @@ class Settings:
         seed: of the choice of pieces and of the typography.
         limit: how many staves were asked for, None for all.
         recipe: version of the source's way of making staves.
+        root: the user's files, as an absolute path; None where the source has its own.
+        options: what was chosen of the source's options.
     """
 
     data: str
@@ -32,6 +34,8 @@ class Settings:
     seed: int
     limit: int | None
     recipe: int
+    root: str | None
+    options: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ class Manifest:
         height, width: of the images as `Staves.image` gives them.
         content_hash: over all rows with their pixels; knows nothing of Arrow, PNG, time or place.
         rejects: how many pieces or staves were rejected, by reason (each one in `rejects.jsonl`).
+        remarks: what the source says of this choice of files and options.
         versions: of the packages that drew the images.
         seconds: that the preparation took (its last part, if it was interrupted).
     """
@@ -84,6 +89,7 @@ class Manifest:
     sources: dict[str, int]
     rejects: dict[str, int]
     leakage: Leakage
+    remarks: tuple[str, ...]
     shards: tuple[ShardRecord, ...]
     versions: dict[str, str]
     seconds: float
@@ -134,6 +140,7 @@ class Manifest:
                 "settings": Settings(**fields["settings"]),
                 "splits": {split: SplitCounts(**counts) for split, counts in fields["splits"].items()},
                 "leakage": Leakage(**fields["leakage"]),
+                "remarks": tuple(fields["remarks"]),
                 "shards": tuple(ShardRecord(**shard) for shard in fields["shards"]),
             }
         )

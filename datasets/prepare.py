@@ -1,42 +1,43 @@
 """Turn a corpus into shards: `python -m datasets.prepare data=engraved staff=short`.
 
-Pieces are read and drawn in worker processes and written chunk by chunk, in the order of the source, so that the
-result is the same for any number of workers and for any number of interruptions. It is made in
-`<data>-<staff>.partial/` and takes its name when it is complete.
+A corpus of the user's own files takes `root=`, a folder or the original archive:
+`python -m datasets.prepare data=cpms root=CPMS.zip staff=full`. It is made in `<data>-<staff>.partial/` and takes its
+name when it is complete; killed at any moment, the same command goes on with it.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
-import itertools
 import json
-import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from datasets.chunks import Chunk, Ledger, content_hash, remove_records
+from datasets.archives import SUFFIXES, is_archive, unpack
+from datasets.chunks import Ledger, content_hash, remove_records
 from datasets.command_line import check_choice, check_range, main
-from datasets.errors import CorpusError
+from datasets.conversion import Conversion
+from datasets.errors import ConfigError, CorpusError
 from datasets.files import locked, write_atomically
 from datasets.manifest import FORMAT, Manifest, Settings
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
-from datasets.sources import SOURCES, SPLITS, Harvest, Piece, Reject
-from datasets.staff import STAFF_SIZES, StaffSample
-from datasets.workers import Failure, Workers
+from datasets.sources import SOURCES, Piece, Request, Source
+from datasets.staff import STAFF_SIZES
 
 CORPORA = Path(__file__).parent / "corpora"
 REJECTS_NAME = "rejects.jsonl"
+OPTIONS = ("accidentals", "images", "mei", "split")
+"""Fields that are options of some of the sources."""
 _SETTINGS_NAME = "settings.json"
 _PACKAGES = ("music21", "numpy", "opencv-python", "pyarrow", "resvg_py", "verovio")
 _DRAWING_PACKAGES = ("music21", "resvg_py", "verovio")
-_PIECES_A_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,11 @@ class PrepareConfig:
 
     Attributes:
         data, staff: a name in `SOURCES` and one in `STAFF_SIZES`.
+        root: the user's files: a folder, or an archive as it was downloaded.
+        accidentals, images, mei, split: options of some of the sources; "" is the source's own choice.
         limit: how many staves; None for as many as the source makes of this size.
-        seed: of the choice of pieces and of the typography.
+        max_rejects: stop if more than this share of the pieces gives no staff.
+        seed: of the choice and order of pieces and of the typography.
         workers: processes; None for one a core.
         corpora: the folder that the corpus's folder is made in.
         overwrite: replace a corpus that was prepared with other settings.
@@ -54,7 +58,13 @@ class PrepareConfig:
 
     data: str = "engraved"
     staff: str = "short"
+    root: str = ""
+    accidentals: str = ""
+    images: str = ""
+    mei: str = ""
+    split: str = ""
     limit: int | None = None
+    max_rejects: float = 0.9
     seed: int = 0
     workers: int | None = None
     corpora: str = field(default_factory=lambda: str(CORPORA))
@@ -64,9 +74,22 @@ class PrepareConfig:
         check_choice("data", self.data, list(SOURCES))
         check_choice("staff", self.staff, list(STAFF_SIZES))
         check_range("seed", self.seed, 0)
+        check_range("max_rejects", self.max_rejects, 0, 1)
         for name in ("limit", "workers"):
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, 1)
+        for name in OPTIONS:
+            if chosen := getattr(self, name):
+                self._check_option(name, chosen)
+        if STAFF_SIZES[self.staff].staves not in self.source.staves_an_image:
+            fitting = [size.name for size in STAFF_SIZES.values() if size.staves in self.source.staves_an_image]
+            raise ConfigError(f"staff={self.staff}: not with data={self.data}, which has {', '.join(fitting)}")
+        if self.root and not self.source.takes_root:
+            raise ConfigError(f"root={self.root}: data={self.data} takes no files; leave root= out")
+
+    @property
+    def source(self) -> Source:
+        return SOURCES[self.data]
 
     @property
     def folder(self) -> Path:
@@ -76,9 +99,22 @@ class PrepareConfig:
     @property
     def settings(self) -> Settings:
         """What decides the contents."""
-        source = SOURCES[self.data]
-        limit = self.limit or source.default_limit(STAFF_SIZES[self.staff])
-        return Settings(data=self.data, staff=self.staff, seed=self.seed, limit=limit, recipe=source.recipe)
+        return Settings(
+            data=self.data,
+            staff=self.staff,
+            seed=self.seed,
+            limit=self.limit or self.source.default_limit(STAFF_SIZES[self.staff]),
+            recipe=self.source.recipe,
+            root=str(Path(self.root).resolve()) if self.root else None,
+            options={name: getattr(self, name) or choices[0] for name, choices in self.source.options.items()},
+        )
+
+    def _check_option(self, name: str, chosen: str) -> None:
+        choices = self.source.options.get(name)
+        if choices is None:
+            with_it = ", ".join(known for known, source in SOURCES.items() if name in source.options)
+            raise ConfigError(f"{name}={chosen}: not an option of data={self.data}, but of {with_it}")
+        check_choice(name, chosen, choices)
 
 
 def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
@@ -88,7 +124,8 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
         quiet: no progress on the terminal.
 
     Raises:
-        CorpusError: it is there with other settings; or it is damaged; or the source has nothing to give.
+        CorpusError: it is there with other settings; or it is damaged; or the source has nothing to give, or gives
+            too many rejects; or the root is not there, or is an archive that cannot be unpacked.
         OSError: the disk is full or may not be written. What is finished is kept; the next call goes on.
     """
     folder = config.folder
@@ -98,19 +135,29 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
     with locked(folder.with_name(f".{folder.name}.lock"), on_wait=waits):
         if folder.exists() and not config.overwrite:
             return _open_existing(config)
-        partial = _partial_folder(config, progress)
+        request = request_of(config, progress)
+        pieces = config.source.pieces(request)
+        partial = _partial_folder(config, pieces, progress)
         with closing(progress):
-            _build(config, partial, progress)
+            _build(config, request, pieces, partial, progress)
         _take_place(partial, folder)
+        shutil.rmtree(_unpacked(config), ignore_errors=True)
     return PreparedCorpus.open(folder)
 
 
 def _open_existing(config: PrepareConfig) -> PreparedCorpus:
-    prepared, wanted = asdict(Manifest.read(config.folder).settings), asdict(config.settings)
+    """The corpus that is there, unless it was made otherwise than is asked for now.
+
+    Made of files, it can be opened without saying again of which, how, and how many.
+    """
+    prepared, wanted = Manifest.read(config.folder).settings, config.settings
+    there, asked = asdict(prepared), asdict(wanted)
+    if prepared.root and not config.root:
+        asked["root"] = prepared.root
+        asked["options"] = prepared.options | {name: getattr(config, name) for name in OPTIONS if getattr(config, name)}
+        asked["limit"] = config.limit or prepared.limit
     differences = [
-        f"{name}={prepared[name]} there, {name}={wanted[name]} asked for"
-        for name in wanted
-        if prepared[name] != wanted[name]
+        f"{name}={there[name]} there, {name}={asked[name]} asked for" for name in asked if asked[name] != there[name]
     ]
     if differences:
         raise CorpusError(
@@ -120,28 +167,77 @@ def _open_existing(config: PrepareConfig) -> PreparedCorpus:
     return PreparedCorpus.open(config.folder)
 
 
-def _partial_folder(config: PrepareConfig, progress: Progress) -> Path:
-    """The folder that the corpus is made in; what another version or other settings left there is removed."""
+def request_of(config: PrepareConfig, progress: Progress) -> Request:
+    """What a configuration asks of its source; an archive is unpacked for it.
+
+    Raises:
+        CorpusError: as `prepare`.
+    """
+    return Request(
+        size=STAFF_SIZES[config.staff],
+        seed=config.seed,
+        root=_root(config, progress),
+        options=config.settings.options,
+    )
+
+
+def _root(config: PrepareConfig, progress: Progress) -> Path | None:
+    """The folder with the user's files; an archive is unpacked first, beside the corpus."""
+    if not config.root:
+        if config.source.needs_root:
+            raise CorpusError(
+                f"data={config.data} is not prepared in {config.folder}, and it has no files of its own: name yours "
+                f"with `python -m datasets.prepare data={config.data} staff={config.staff} root=<folder or archive>`"
+            )
+        return None
+    root = Path(config.root)
+    if is_archive(root):
+        progress.say(f"unpacking {root}")
+        unpack(root, _unpacked(config))
+        return _unpacked(config)
+    if not root.is_dir():
+        raise CorpusError(f"root={root}: no such folder, and no archive ({', '.join(SUFFIXES)})")
+    return root.resolve()
+
+
+def _unpacked(config: PrepareConfig) -> Path:
+    return config.folder.with_name(f".{config.folder.name}.unpacked")
+
+
+def _partial_folder(config: PrepareConfig, pieces: Sequence[Piece], progress: Progress) -> Path:
+    """The folder that the corpus is made in; what another version, other settings or other files left is removed."""
     partial = config.folder.with_name(f"{config.folder.name}.partial")
     versions = {name: importlib.metadata.version(name) for name in _DRAWING_PACKAGES}
-    wanted = json.dumps({**asdict(config.settings), **versions}, indent=2)
+    names = hashlib.sha256("\n".join(piece.name for piece in pieces).encode()).hexdigest()
+    wanted = json.dumps({**asdict(config.settings), **versions, "pieces": names}, indent=2)
     settings_path = partial / _SETTINGS_NAME
     if partial.exists():
         if settings_path.exists() and settings_path.read_text(encoding="utf-8") == wanted:
             progress.say(f"going on with what is finished in {partial}")
             return partial
-        progress.say(f"{partial} was begun with other settings and is begun anew")
+        progress.say(f"{partial} was begun with other settings or files and is begun anew")
         shutil.rmtree(partial)
     partial.mkdir()
     write_atomically(settings_path, wanted.encode())
     return partial
 
 
-def _build(config: PrepareConfig, partial: Path, progress: Progress) -> None:
+def _build(config: PrepareConfig, request: Request, pieces: Sequence[Piece], partial: Path, progress: Progress) -> None:
     """Fill the partial folder, up to and with the manifest."""
     began = time.monotonic()
+    remarks = tuple(config.source.remarks(request))
+    for remark in remarks:
+        progress.say(remark)
     ledger = Ledger()
-    chunks = list(_chunks(config, partial, ledger, progress))
+    conversion = Conversion(
+        data=config.data,
+        request=request,
+        limit=config.settings.limit,
+        max_rejects=config.max_rejects,
+        workers=config.workers,
+        folder=partial,
+    )
+    chunks = list(conversion.chunks(pieces, ledger, progress))
     rejects = [reject for chunk in chunks for reject in chunk.rejects]
     reasons = Counter(reject.reason for reject in rejects)
     if not ledger.total:
@@ -149,86 +245,21 @@ def _build(config: PrepareConfig, partial: Path, progress: Progress) -> None:
         raise CorpusError(f"data={config.data} gave not one staff{most}")
     lines = (json.dumps(asdict(reject), ensure_ascii=False) for reject in rejects)
     write_atomically(partial / REJECTS_NAME, "".join(f"{line}\n" for line in lines).encode())
-    size = STAFF_SIZES[config.staff]
     Manifest(
         format=FORMAT,
         settings=config.settings,
-        height=size.height,
-        width=size.width,
+        height=request.size.height,
+        width=request.size.width,
         content_hash=content_hash(chunks),
         splits=ledger.split_counts(),
         sources=dict(ledger.sources),
         rejects=dict(reasons.most_common()),
         leakage=ledger.leakage(),
+        remarks=remarks,
         shards=tuple(shard for chunk in chunks for shard in chunk.shards),
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         seconds=round(time.monotonic() - began, 1),
     ).write(partial)
-
-
-def _chunks(config: PrepareConfig, partial: Path, ledger: Ledger, progress: Progress) -> Iterator[Chunk]:
-    """All chunks of the corpus, from the disk as far as they are there."""
-    limit = config.settings.limit
-    progress.start(limit)
-    pieces = SOURCES[config.data].pieces(config.seed)
-    function = functools.partial(_harvest, config.data, config.staff, config.seed)
-    with Workers(function, config.workers or len(os.sched_getaffinity(0))) as workers:
-        for number, batch in enumerate(_batches(pieces, _chunk_length(limit))):
-            if limit is not None and ledger.total >= limit:
-                return
-            chunk = Chunk.load(partial, number, ledger)
-            if chunk is None:
-                staves, rejects = _collect(batch, workers, ledger, limit, progress)
-                chunk = Chunk.write(partial, number, staves, rejects, config.seed)
-            progress.reach(ledger.total)
-            yield chunk
-
-
-def _collect(
-    batch: Sequence[Piece],
-    workers: Workers[Piece, Harvest],
-    ledger: Ledger,
-    limit: int | None,
-    progress: Progress,
-) -> tuple[dict[str, list[StaffSample]], list[Reject]]:
-    """The staves of some pieces, by split, and what was rejected; stops where the corpus is full."""
-    staves: dict[str, list[StaffSample]] = {split: [] for split in SPLITS}
-    rejects: list[Reject] = []
-    for piece, harvest in zip(batch, workers.map(batch), strict=False):
-        if isinstance(harvest, Failure):
-            rejects.append(Reject(piece.work, harvest.reason))
-            continue
-        rejects += harvest.rejects
-        for staff in harvest.staves:
-            if ledger.owner(staff.semantic) not in (None, piece.split):
-                rejects.append(Reject(staff.staff_id, "the same music stands in another split"))
-                continue
-            staves[piece.split].append(staff)
-            ledger.add(piece.split, staff.source, staff.work, staff.semantic)
-            progress.reach(ledger.total)
-            if ledger.total == limit:
-                return _without_empty(staves), rejects
-    return _without_empty(staves), rejects
-
-
-def _without_empty(staves: dict[str, list[StaffSample]]) -> dict[str, list[StaffSample]]:
-    return {split: rows for split, rows in staves.items() if rows}
-
-
-def _harvest(data: str, staff: str, seed: int, piece: Piece) -> Harvest:
-    """What a worker does."""
-    return SOURCES[data].staves(piece, STAFF_SIZES[staff], seed)
-
-
-def _batches(pieces: Sequence[Piece], length: int) -> Iterator[Sequence[Piece]]:
-    iterator = iter(pieces)
-    while batch := list(itertools.islice(iterator, length)):
-        yield batch
-
-
-def _chunk_length(limit: int | None) -> int:
-    """Pieces a chunk: about eight chunks or more, so that an interruption costs an eighth at most."""
-    return _PIECES_A_CHUNK if limit is None else min(_PIECES_A_CHUNK, max(4, limit // 16))
 
 
 def _take_place(partial: Path, folder: Path) -> None:
@@ -245,6 +276,7 @@ def summary(corpus: PreparedCorpus) -> str:
     manifest = corpus.manifest
     splits = ", ".join(f"{split} {counts.staves:,}" for split, counts in manifest.splits.items())
     lines = [
+        *manifest.remarks,
         f"{manifest.staves:,} staves ({splits}) of {manifest.height} x {manifest.width} pixels",
         f"{manifest.bytes / 1e6:.1f} MB in {corpus.path}",
         f"content hash {manifest.content_hash[:16]}, prepared in {manifest.seconds:.0f} s",

@@ -15,6 +15,7 @@ class StaffSize:
         height, width: pixels.
         staff_space: distance between two staff lines in pixels that an engraver aims at.
         max_symbols: the longest label, counted in symbols with clef, signatures, barlines and ties.
+        staves: how many stand in an image, one above the other: 1, or the 2 of a grand staff.
     """
 
     name: str
@@ -22,6 +23,7 @@ class StaffSize:
     width: int
     staff_space: float
     max_symbols: int
+    staves: int = 1
 
 
 STAFF_SIZES = {
@@ -29,8 +31,12 @@ STAFF_SIZES = {
     for size in (
         # Learned on two CPU cores in minutes: what a machine without a GPU searches on.
         StaffSize(name="short", height=64, width=256, staff_space=6.0, max_symbols=14),
-        # The paper's image (arXiv 2308.09370); its sequence of 256 leaves room for dense chords.
-        StaffSize(name="full", height=128, width=1280, staff_space=11.0, max_symbols=80),
+        # A line of a real page, small enough for CPU cores still.
+        StaffSize(name="line", height=64, width=640, staff_space=6.0, max_symbols=62),
+        # The paper's image and its sequence of 256, less start and end (arXiv 2308.09370).
+        StaffSize(name="full", height=128, width=1280, staff_space=11.0, max_symbols=254),
+        # The two staves of a piano in one image; the label is the upper one, then the lower one.
+        StaffSize(name="grand", height=256, width=1280, staff_space=11.0, max_symbols=254, staves=2),
     )
 }
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.manifest import Manifest
-from datasets.prepare import PrepareConfig, prepare
+from datasets.prepare import PrepareConfig, prepare, request_of
+from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
-from datasets.sources import SOURCES
 from search.config import SearchConfig
 
 FEW, SAMPLE, LARGE_SAMPLE = 32, 128, 1024
@@ -101,5 +101,7 @@ def _staves(config: PrepareConfig, sample: Manifest) -> int:
     if sample.staves < SAMPLE and (limit is None or sample.staves < limit):
         return sample.staves  # the source has no more
     tried = sum(counts.works for counts in sample.splits.values()) + sum(sample.rejects.values())
-    there = round(len(SOURCES[config.data].pieces(config.seed)) * sample.staves / tried)
+    there = round(
+        len(config.source.pieces(request_of(config, Progress(config.data, quiet=True)))) * sample.staves / tried
+    )
     return max(sample.staves, there if limit is None else min(limit, there))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from datasets.sources.base import SPLITS, Harvest, Piece, Reject, Source
+from datasets.sources.base import SPLITS, Harvest, Piece, Reject, Request, Source, UnusableError
 from datasets.sources.engraved import EngravedSource
 
-__all__ = ["SOURCES", "SPLITS", "Harvest", "Piece", "Reject", "Source", "by_name"]
+__all__ = ["SOURCES", "SPLITS", "Harvest", "Piece", "Reject", "Request", "Source", "UnusableError", "by_name"]
 
 
 def by_name(sources: Iterable[Source]) -> Mapping[str, Source]:

@@ -30,7 +30,7 @@ from datasets.images import Gray
 from datasets.measures import Measure, StaffRun, cut
 from datasets.notation import format_semantic
 from datasets.seeds import seed_from
-from datasets.sources.base import Harvest, Piece, Reject, Source
+from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError
 from datasets.staff import StaffSample, StaffSize
 
 COLLECTIONS = (
@@ -63,13 +63,15 @@ class EngravedSource(Source):
 
     name = "engraved"
     recipe = 2
+    needs_root = False
+    takes_root = False
 
     def default_limit(self, size: StaffSize) -> int | None:
-        return _LIMITS[size.name]
+        return _LIMITS.get(size.name, _LIMITS["full"])
 
-    def pieces(self, seed: int) -> Sequence[Piece]:
+    def pieces(self, request: Request) -> Sequence[Piece]:
         folder = corpus_folder()
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(request.seed)
         shuffled = []
         for collection in COLLECTIONS:
             tunes = list(_tunes(folder / collection))
@@ -77,12 +79,12 @@ class EngravedSource(Source):
         in_turn = itertools.chain.from_iterable(itertools.zip_longest(*shuffled))
         return [piece for piece in in_turn if piece is not None]
 
-    def staves(self, piece: Piece, size: StaffSize, seed: int) -> Harvest:
+    def staves(self, piece: Piece, request: Request) -> Harvest:
         try:
             measures = mei.read(_abc_to_mei(before_key_change(piece.content)))
         except (mei.MeiError, ET.ParseError) as error:
-            return Harvest(rejects=(Reject(piece.work, str(error)),))
-        cutter = _Cutter(piece, measures, size, seed)
+            raise UnusableError(str(error)) from None
+        cutter = _Cutter(piece, measures, request.size, request.seed)
         return Harvest(tuple(cutter.staves()), tuple(cutter.rejects))
 
 
@@ -210,7 +212,7 @@ def _tunes(folder: Path) -> Iterator[Piece]:
         for number, text in enumerate(tunes, start=1):
             work = f"{folder.name}/{path.stem}/{number}"
             title = _TITLE.search(text)
-            yield Piece(work, group=(title and normalised_title(title[1])) or work, content=text)
+            yield Piece(work, work, group=(title and normalised_title(title[1])) or work, content=text)
 
 
 def before_key_change(abc: str) -> str:

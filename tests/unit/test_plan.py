@@ -233,7 +233,7 @@ def test_what_is_to_be_run(words: list[str], trials: int, starts: int) -> None:
 def manifest(staves: int, seconds: float, size: int) -> Manifest:
     return Manifest(
         format=1,
-        settings=Settings(data="engraved", staff="short", seed=0, limit=staves, recipe=1),
+        settings=Settings(data="engraved", staff="short", seed=0, limit=staves, recipe=1, root=None, options={}),
         height=64,
         width=256,
         content_hash="",
@@ -241,6 +241,7 @@ def manifest(staves: int, seconds: float, size: int) -> Manifest:
         sources={},
         rejects={},
         leakage=Leakage(labels=0, music=0),
+        remarks=(),
         shards=(ShardRecord(file="train-0000.arrow", split="train", rows=staves, bytes=size, sha256=""),),
         versions={},
         seconds=seconds,
