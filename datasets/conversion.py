@@ -11,7 +11,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.chunks import Chunk, Ledger
@@ -51,58 +51,58 @@ class Conversion:
         Raises:
             CorpusError: too many pieces are rejected. What is finished is kept.
         """
-        progress.start(self.limit)
+        tally = _Tally(progress, ledger, self.limit)
+        progress.start(*((self.limit, "staves") if self.limit else (len(pieces), "pieces")))
         function = functools.partial(_harvest, self.data, self.request)
-        tried = barren = 0
-        reasons: Counter[str] = Counter()
         with Workers(function, self.workers or len(os.sched_getaffinity(0))) as workers:
             for number, batch in enumerate(_batches(pieces, _chunk_length(self.limit))):
-                if self.limit is not None and ledger.total >= self.limit:
+                if tally.is_full:
                     return
-                chunk = Chunk.load(self.folder, number, ledger) or self._write(number, batch, workers, ledger, progress)
-                tried, barren = tried + len(batch), barren + chunk.barren
-                reasons.update(reject.reason for reject in chunk.rejects)
-                if tried >= _PIECES_BEFORE_GIVING_UP and barren > self.max_rejects * tried:
-                    raise CorpusError(self._gone_wrong(barren, tried, reasons))
-                progress.reach(ledger.total)
+                chunk = Chunk.load(self.folder, number, ledger)
+                if chunk is None:
+                    chunk = self._write(number, batch, workers, tally)
+                else:
+                    tally.count(len(batch), chunk.barren, chunk.rejects)
+                self._check(tally)
                 yield chunk
 
-    def _write(
-        self,
-        number: int,
-        batch: Sequence[Piece],
-        workers: Workers[Piece, Harvest],
-        ledger: Ledger,
-        progress: Progress,
-    ) -> Chunk:
-        staves, rejects, barren = self._collect(batch, workers, ledger, progress)
-        return Chunk.write(self.folder, number, staves, rejects, barren, self.request.seed)
-
-    def _collect(
-        self, batch: Sequence[Piece], workers: Workers[Piece, Harvest], ledger: Ledger, progress: Progress
-    ) -> tuple[dict[str, list[StaffSample]], list[Reject], int]:
-        """The staves of some pieces by split, what was rejected, and how many pieces gave nothing.
-
-        Stops where the corpus is full.
-        """
+    def _write(self, number: int, batch: Sequence[Piece], workers: Workers[Piece, Harvest], tally: _Tally) -> Chunk:
+        """Make the staves of some pieces, up to the limit, and write them."""
         staves: dict[str, list[StaffSample]] = {split: [] for split in SPLITS}
         rejects: list[Reject] = []
         barren = 0
         for piece, result in zip(batch, workers.map(batch), strict=False):
             harvest = _rejected(piece, result.reason) if isinstance(result, Failure) else result
-            rejects += harvest.rejects
+            accepted, refused = self._sift(piece, harvest, tally)
+            staves[piece.split] += accepted
+            rejects += refused
             barren += not harvest.staves
-            for staff in harvest.staves:
-                reason = self._objection(staff, piece, ledger)
-                if reason:
-                    rejects.append(Reject(staff.staff_id, reason))
-                    continue
-                staves[piece.split].append(staff)
-                ledger.add(piece.split, staff.source, staff.work, staff.semantic)
-                progress.reach(ledger.total)
-                if ledger.total == self.limit:
-                    return _without_empty(staves), rejects, barren
-        return _without_empty(staves), rejects, barren
+            tally.count(1, not harvest.staves, refused)
+            if tally.is_full:
+                break
+        filled = {split: rows for split, rows in staves.items() if rows}
+        return Chunk.write(self.folder, number, filled, rejects, barren, self.request.seed)
+
+    def _sift(self, piece: Piece, harvest: Harvest, tally: _Tally) -> tuple[list[StaffSample], list[Reject]]:
+        """The staves of a piece that join the corpus, as long as there is room, and everything rejected."""
+        accepted: list[StaffSample] = []
+        rejects = list(harvest.rejects)
+        for staff in harvest.staves:
+            if reason := self._objection(staff, piece, tally.ledger):
+                rejects.append(Reject(staff.staff_id, reason))
+            elif not tally.is_full:
+                accepted.append(staff)
+                tally.ledger.add(piece.split, staff.source, staff.work, staff.semantic)
+        return accepted, rejects
+
+    def _check(self, tally: _Tally) -> None:
+        if tally.tried >= _PIECES_BEFORE_GIVING_UP and tally.barren > self.max_rejects * tally.tried:
+            most = "; ".join(f"{count:,} x {reason}" for reason, count in tally.reasons.most_common(3))
+            raise CorpusError(
+                f"data={self.data}: {tally.barren:,} of the first {tally.tried:,} pieces gave no staff, more than "
+                f"max_rejects={self.max_rejects:g} allows; most often: {most}. What is finished is kept in "
+                f"{self.folder}"
+            )
 
     def _objection(self, staff: StaffSample, piece: Piece, ledger: Ledger) -> str:
         """Why a staff may not join its split; "" where it may. A published split stands as it was published."""
@@ -110,11 +110,33 @@ class Conversion:
             return "the same music stands in another split"
         return ""
 
-    def _gone_wrong(self, barren: int, tried: int, reasons: Counter[str]) -> str:
-        most = "; ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common(3))
-        return (
-            f"data={self.data}: {barren:,} of the first {tried:,} pieces gave no staff, more than "
-            f"max_rejects={self.max_rejects:g} allows; most often: {most}. What is finished is kept in {self.folder}"
+
+@dataclass
+class _Tally:
+    """How far a conversion is, told to the terminal.
+
+    Attributes:
+        tried, barren: pieces, and those of them without a staff.
+    """
+
+    progress: Progress
+    ledger: Ledger
+    limit: int | None
+    tried: int = 0
+    barren: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_full(self) -> bool:
+        return self.limit is not None and self.ledger.total >= self.limit
+
+    def count(self, tried: int, barren: int, rejects: Sequence[Reject]) -> None:
+        self.tried += tried
+        self.barren += barren
+        self.reasons.update(reject.reason for reject in rejects)
+        rejected = self.reasons.total()
+        self.progress.reach(
+            self.ledger.total if self.limit else self.tried, f"{rejected:,} rejected" if rejected else ""
         )
 
 
@@ -132,10 +154,6 @@ def _harvest(data: str, request: Request, piece: Piece) -> Harvest:
 
 def _rejected(piece: Piece, reason: str, detail: str = "") -> Harvest:
     return Harvest(rejects=(Reject(piece.name, reason, detail),))
-
-
-def _without_empty(staves: dict[str, list[StaffSample]]) -> dict[str, list[StaffSample]]:
-    return {split: rows for split, rows in staves.items() if rows}
 
 
 def _batches(pieces: Sequence[Piece], length: int) -> Iterator[Sequence[Piece]]:

@@ -11,28 +11,30 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Progress of one job, counted in staves."""
+    """Progress of one job, counted in whatever it is made of."""
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         self.title = title
         self.quiet = quiet
         self._bar: tqdm[None] | None = None
-        self._total: int | None = None
+        self._total = 0
+        self._unit = ""
         self._last_line = time.monotonic()
 
-    def start(self, total: int | None) -> None:
-        """Begin to count up to `total` (None: unknown)."""
-        self._total = total
+    def start(self, total: int, unit: str) -> None:
+        """Begin to count up to `total`."""
+        self._total, self._unit = total, unit
         if not self.quiet and sys.stderr.isatty():
-            self._bar = tqdm(total=total, desc=self.title, unit=" staves", leave=False)
+            self._bar = tqdm(total=total, desc=self.title, unit=f" {unit}", leave=False)
 
-    def reach(self, count: int) -> None:
-        """Say that `count` are done in all."""
+    def reach(self, count: int, note: str = "") -> None:
+        """Say that `count` are done in all; a note stands behind it."""
         if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count - self._bar.n)
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.say(f"{self.title}: {count:,}" + (f" of {self._total:,}" if self._total else ""))
+            self.say(f"{self.title}: {count:,} of {self._total:,} {self._unit}" + (f", {note}" if note else ""))
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""

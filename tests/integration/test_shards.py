@@ -118,7 +118,7 @@ def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "not readable"),
-        ('{"format": 99}', "has format 99, this version reads format 1"),
+        ('{"format": 99}', "has format 99, this version reads format 2"),
         ('{"format": 1}', "damaged"),
     ],
 )
