@@ -21,7 +21,6 @@ from datasets.sources import SOURCES, SPLITS, Harvest, Piece, Reject, Request, U
 from datasets.staff import StaffSample
 from datasets.workers import Failure, Workers
 
-REASON_TOO_LONG = "more symbols than the size allows"
 _PIECES_A_CHUNK = 256
 _PIECES_BEFORE_GIVING_UP = 200
 

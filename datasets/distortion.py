@@ -1,97 +1,112 @@
-"""What a camera does to a printed staff: the page lies askew, the light is uneven, the lens blurs, the sensor is
-noisy, the file is compressed.
-
-`EFFECTS` lists them in the order in which they happen. Each is a function of the image, the strength and a random
-generator of its own. It draws the same random numbers at every strength and scales what they say, so a stronger
-distortion is the same one, further on; and an effect that is left out changes none of the others. Lengths are shares
-of the image's height, so a staff of 64 x 256 pixels and one of 128 x 1280 are distorted alike.
-
-At strength 1 a person still reads the staff, and no ink has left the image.
-"""
+"""An image as a camera might have seen it: the shots of `datasets.camera`, made with OpenCV."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from datasets.camera import ALL_EFFECTS, draw_shot
 from datasets.images import WHITE, Gray
-from datasets.seeds import seed_from
+from datasets.shot import Floats, Shot, streak
 
-Effect = Callable[[Gray, float, np.random.Generator], Gray]
-
-_TILT = 0.1  # of the height: how far an end of the staff is lifted or lowered
-_SKEW = 0.06  # of the height: how far a corner moves on its own, in each direction
-_SHADE = 0.5  # of the light: how much is lost in the darkest shadow
-_BLUR = 0.012  # of the height: standard deviation; 0.77 pixels of 64
-_NOISE = 14.0  # gray levels: standard deviation
-_BEST_QUALITY, _WORST_QUALITY = 95, 20  # of JPEG, in percent
-_MILDEST = 0.35  # every effect is drawn between this share of its strength and all of it
+_BYTES = 2  # a grain is the sum of so many random bytes: less of a bell than a normal number, but five times as quick
+_BYTES_DEVIATION = (_BYTES * (256**2 - 1) / 12) ** 0.5
 
 
-def distort(image: Gray, strength: float, seed: int) -> Gray:
+def distort(image: Gray, strength: float, seed: int, effects: Collection[str] = ALL_EFFECTS, staves: int = 1) -> Gray:
     """An image as a camera might have seen it.
 
     Args:
         image: uint8 [height, width]; it is not changed.
         strength: from 0, which gives back the same pixels, to 1.
         seed: of everything random; the same seed gives the same pixels.
+        effects: names out of `datasets.camera.EFFECTS`.
+        staves: how many stand in the image, one above the other: lengths are shares of the height of one.
     """
     if strength == 0:
         return image
-    for name, effect in EFFECTS.items():
-        image = effect(image, strength, np.random.default_rng(seed_from(seed, name)))
+    return photograph(image, draw_shot(image, strength, seed, effects, staves))
+
+
+def photograph(image: Gray, shot: Shot) -> Gray:
+    """The image as this shot shows it, uint8 [height, width]."""
+    tone = shot.tone
+    if shot.moves or shot.back[0]:
+        sources = shot.sources()
+        tone = tone * (1 - _back(image, shot, sources)) if shot.back[0] else tone
+        image = _moved(image, shot, sources) if shot.moves else image
+    if shot.ink:
+        image = _gray(cv2.convertScaleAbs(image, None, 1 - shot.ink, WHITE * shot.ink))
+    if tone.min() < 1:
+        light = _whole((tone * WHITE).round().clip(0, WHITE).astype(np.uint8), shot)
+        image = _gray(cv2.multiply(image, light, scale=1 / WHITE))
+    image = _seen(image, shot)
+    if shot.noise:
+        image = _noisy(image, shot)
+    return image if shot.quality is None else _compressed(image, shot.quality)
+
+
+def _back(image: Gray, shot: Shot, sources: Floats) -> Floats:
+    """What the ink on the back swallows, [grid rows, grid columns]; the grid alone makes it soft."""
+    opacity, along, across = shot.back
+    size = (-(-shot.width // shot.step), -(-shot.height // shot.step))
+    ink = cv2.resize(WHITE - image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    mirrored = np.stack([shot.width - 1 + along - sources[0], across + sources[1]])
+    x, y = ((mirrored + 0.5) / shot.step - 0.5).astype(np.float32)
+    return np.asarray(cv2.remap(ink, x, y, cv2.INTER_LINEAR) * (opacity / WHITE), dtype=np.float32)
+
+
+def _moved(image: Gray, shot: Shot, sources: Floats) -> Gray:
+    """Every pixel from its source; beyond the image its paper goes on."""
+    x, y = (_whole(one, shot) for one in sources + np.float32(1))  # 1 for the frame
+    border = cv2.BORDER_REPLICATE
+    return _gray(cv2.remap(_framed(image, shot), x, y, cv2.INTER_LINEAR, borderMode=border))
+
+
+def _framed(image: Gray, shot: Shot) -> Gray:
+    """The image with one row and column of paper more on every side: the lightest of what is printed nearby."""
+    near = np.ones(2 * shot.near + 1, np.uint8)
+    framed = _gray(cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
+    for edge in (0, -1):
+        framed[edge] = cv2.dilate(framed[edge], near)[:, 0]
+        framed[:, edge] = cv2.dilate(framed[:, edge].copy(), near)[:, 0]
+    return framed
+
+
+def _seen(image: Gray, shot: Shot) -> Gray:
+    """With the sensor's pixels and through the lens."""
+    if shot.pixels != image.shape:
+        coarse = cv2.resize(image, shot.pixels[::-1], interpolation=cv2.INTER_AREA)
+        image = _gray(cv2.resize(coarse, (shot.width, shot.height), interpolation=cv2.INTER_LINEAR))
+    if shot.blur:
+        image = _gray(cv2.GaussianBlur(image, (0, 0), shot.blur, borderType=cv2.BORDER_REPLICATE))
+    if any(shot.shake):
+        image = _gray(cv2.filter2D(image, -1, streak(shot.shake), borderType=cv2.BORDER_REPLICATE))
     return image
 
 
-def _viewpoint(image: Gray, strength: float, rng: np.random.Generator) -> Gray:
-    """The page is turned a little and seen from the side. Corners only move inwards: what is printed stays visible."""
-    height, width = image.shape
-    turn = strength * _TILT * rng.uniform(-1, 1)
-    inwards = strength * _SKEW * rng.uniform(0, 1, (4, 2)) + [[0, max(side, 0)] for side in (turn, -turn, turn, -turn)]
-    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=np.float32)
-    to_the_middle = [(1, 1), (-1, 1), (-1, -1), (1, -1)]
-    moved = (corners + height * inwards * to_the_middle).astype(np.float32)
-    matrix = cv2.getPerspectiveTransform(corners, moved)
-    seen = cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=WHITE)
-    return np.asarray(seen, dtype=np.uint8)
+def _noisy(image: Gray, shot: Shot) -> Gray:
+    random = np.random.default_rng(shot.noise_seed).bytes(_BYTES * image.size)
+    grain = np.frombuffer(random, np.uint8).reshape(_BYTES, *image.shape).sum(0, dtype=np.int16)
+    scale = shot.noise / _BYTES_DEVIATION
+    return _gray(cv2.addWeighted(image, 1, grain, scale, -scale * _BYTES * 255 / 2, dtype=cv2.CV_8U))
 
 
-def _light(image: Gray, strength: float, rng: np.random.Generator) -> Gray:
-    """Soft shadows: light that is known at a few points two heights apart, and smooth between."""
-    height, width = image.shape
-    dark = strength * _SHADE * rng.uniform(0, 1, (2, 2 + width // (2 * height)))
-    lit = cv2.resize((1 - dark).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(cv2.multiply(image, lit, dtype=cv2.CV_8U), dtype=np.uint8)
-
-
-def _blur(image: Gray, strength: float, rng: np.random.Generator) -> Gray:
-    """The lens is a little out of focus."""
-    variance = strength * rng.uniform(_MILDEST, 1)  # in proportion to it, because a small deviation shows nothing
-    sigma = _BLUR * image.shape[0] * variance**0.5
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.uint8)
-
-
-def _noise(image: Gray, strength: float, rng: np.random.Generator) -> Gray:
-    """The sensor's grain."""
-    deviation = np.float32(strength * _NOISE * rng.uniform(_MILDEST, 1))
-    grain = rng.standard_normal(image.shape, dtype=np.float32) * deviation
-    return np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U), dtype=np.uint8)
-
-
-def _compression(image: Gray, strength: float, rng: np.random.Generator) -> Gray:
-    """The file is a JPEG."""
-    lost = strength * (_BEST_QUALITY - _WORST_QUALITY) * rng.uniform(_MILDEST, 1)
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, round(_BEST_QUALITY - lost)])[1]
+def _compressed(image: Gray, quality: int) -> Gray:
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
 
 
-EFFECTS: dict[str, Effect] = {
-    "viewpoint": _viewpoint,
-    "light": _light,
-    "blur": _blur,
-    "noise": _noise,
-    "compression": _compression,
-}
-"""By name, in the order in which they happen."""
+def _whole(grid: npt.NDArray[Any], shot: Shot) -> npt.NDArray[Any]:
+    """What is known on the grid, for every pixel."""
+    rows, columns = (length * shot.step for length in grid.shape[:2])
+    large = cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large[shot.step : shot.step + shot.height, shot.step : shot.step + shot.width])
+
+
+def _gray(image: npt.NDArray[Any]) -> Gray:
+    return np.asarray(image, dtype=np.uint8)

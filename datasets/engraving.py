@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,6 +47,7 @@ _PAGE_UNITS_PER_STAFF_SPACE = 18.0  # Verovio's default `unit` is 9, half a staf
 _DRAWING_SCALE = 10.0  # the inner drawing counts in tenths of a page unit
 _MARGIN_LEFT = 0.9  # staff spaces of white before the staff
 _MARGIN_RIGHT = 0.5
+_BRACE = 2.5  # staff spaces that a brace takes
 _SHIFT_LIMIT = 1.5  # staff spaces that a staff may leave the centre for high or low notes
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -131,15 +133,21 @@ def engrave(run: StaffRun, size: StaffSize, seed: int, tight: bool = False) -> G
     drawing = draw(run, typography)
     root = ET.fromstring(drawing)
     _check_ink(run, root)
-    return _rasterise(drawing, root, typography, size)
+    return rasterise(drawing, root, typography, size)
 
 
 def draw(run: StaffRun, typography: Typography) -> str:
     """The staff as Verovio's SVG."""
+    return draw_mei(write(run), typography)
+
+
+def draw_mei(mei: str, typography: Typography) -> str:
+    """A score on one endless line, as Verovio's SVG."""
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
+    toolkit.setInputFrom("mei")
     toolkit.setOptions(typography.options())
-    if not toolkit.loadData(write(run)):
+    if not toolkit.loadData(mei):
         raise EngravingError("the engraver refuses it")
     return str(toolkit.renderToSVG(1))
 
@@ -147,36 +155,48 @@ def draw(run: StaffRun, typography: Typography) -> str:
 def _check_ink(run: StaffRun, root: ET.Element) -> None:
     expected, drawn = expected_ink(run), drawn_ink(root)
     if expected != drawn:
-        raise EngravingError(f"image and label differ: {_difference(expected, drawn)}")
+        raise EngravingError(f"image and label differ: {difference(expected, drawn)}")
 
 
-def _difference(expected: Counter[str], drawn: Counter[str]) -> str:
+def difference(expected: Counter[str], drawn: Counter[str]) -> str:
+    """In words, what is missing in a drawing and what is too much."""
     missing, extra = sorted(expected - drawn), sorted(drawn - expected)
     parts = [f"no {name}" for name in missing] + [f"unexpected {name}" for name in extra]
     return ", ".join(parts[:4])
 
 
-def _rasterise(drawing: str, root: ET.Element, typography: Typography, size: StaffSize) -> Gray:
-    """The drawing at its scale, cut to the size: the staff in the middle, or a little off it for high notes."""
+def rasterise(drawing: str, root: ET.Element, typography: Typography, size: StaffSize) -> Gray:
+    """The drawing at its scale, cut to the size: its staves in the middle, or a little off it for high notes.
+
+    Args:
+        drawing, root: Verovio's SVG, as text and as a tree.
+
+    Raises:
+        TooWideError: it is wider than the size.
+        EngravingError: it is higher than the size.
+    """
     scale = typography.staff_space / _PAGE_UNITS_PER_STAFF_SPACE
     reach = round(_SHIFT_LIMIT * typography.staff_space)
     width, height = size.width / scale, (size.height + 2 * reach) / scale
-    left = -(_MARGIN_LEFT + typography.offset_x) * _PAGE_UNITS_PER_STAFF_SPACE
-    top = _middle_line(root) - height / 2 + typography.offset_y * _PAGE_UNITS_PER_STAFF_SPACE
+    has_brace = next(_groups(root, "grpSym"), None) is not None
+    margin = _MARGIN_LEFT + (_BRACE if has_brace else 0.0)
+    left = -(margin + typography.offset_x) * _PAGE_UNITS_PER_STAFF_SPACE
+    top = _middle(root) - height / 2 + typography.offset_y * _PAGE_UNITS_PER_STAFF_SPACE
     _check_width(root, left + width)
     window = f'viewBox="{left:.3f} {top:.3f} {width:.3f} {height:.3f}"'
     pixels = f'width="{size.width}" height="{size.height + 2 * reach}"'
-    svg = _reframed(drawing, root.get("viewBox", ""), f"{window} {pixels}")
+    svg = _reframed(drawing, root.get("viewBox", ""), f"{window} {pixels}", "visible" if has_brace else "hidden")
     png = resvg_py.svg_to_bytes(svg_string=svg, background="#ffffff", skip_system_fonts=True)
     return _cut_to_height(decode_png(png), size.height, reach)
 
 
-def _reframed(drawing: str, view_box: str, frame: str) -> str:
-    """The same drawing in another window of the page."""
+def _reframed(drawing: str, view_box: str, frame: str, overflow: str) -> str:
+    """The same drawing in another window of the page; `overflow` is what becomes of a brace, to the left of it."""
     _, _, page_width, page_height = view_box.split()
     framed = drawing.replace(f'viewBox="{view_box}"', frame, 1)
     # The drawing inside would take the size of whatever is around it.
-    fixed = framed.replace(_INNER, f'{_INNER} width="{page_width}" height="{page_height}"', 1)
+    page = f'{_INNER} width="{page_width}" height="{page_height}" overflow="{overflow}"'
+    fixed = framed.replace(_INNER, page, 1)
     # Verovio's style sheet has the outline of every glyph stroked, for a difference that no eye sees and a quarter of
     # the time; lines alone need it.
     return _STYLE.sub(_HIDE_PLACEHOLDERS, fixed, count=1).replace("stroke-width=", 'stroke="black" stroke-width=')
@@ -185,6 +205,8 @@ def _reframed(drawing: str, view_box: str, frame: str) -> str:
 def _cut_to_height(image: Gray, height: int, centred: int) -> Gray:
     """`height` rows from row `centred` on, or from the row next to it that cuts off no ink."""
     rows = np.flatnonzero((image < WHITE).any(axis=1))
+    if not rows.size:  # Verovio has lost a staff beyond the page
+        raise EngravingError("nothing is drawn")
     lowest, highest = max(0, rows[-1] + 2 - height), min(image.shape[0] - height, rows[0] - 1)
     if lowest > highest or rows[-1] == image.shape[0] - 1:
         raise EngravingError("higher than the image")
@@ -194,20 +216,29 @@ def _cut_to_height(image: Gray, height: int, centred: int) -> Gray:
 
 def _check_width(root: ET.Element, right: float) -> None:
     """Raise TooWideError unless the staff ends well before `right`, in page units."""
-    ends = [
-        float(group.find(f"{_SVG}path").get("d", "").split()[0][1:]) / _DRAWING_SCALE  # type: ignore[union-attr]
-        for group in root.iter(f"{_SVG}g")
-        if group.get("class") == "barLine"
-    ]
+    ends = barline_positions(root)
     limit = right - _MARGIN_RIGHT * _PAGE_UNITS_PER_STAFF_SPACE
     if ends and ends[-1] > limit:
         raise TooWideError(sum(end <= limit for end in ends))
 
 
-def _middle_line(root: ET.Element) -> float:
-    """The y of the third staff line, in page units."""
-    for group in root.iter(f"{_SVG}g"):
-        if group.get("class") == "staff":
-            lines = group.findall(f"{_SVG}path")
-            return float(lines[2].get("d", "").split()[1]) / _DRAWING_SCALE
-    raise EngravingError("no staff is drawn")
+def barline_positions(root: ET.Element) -> list[float]:
+    """The x of every barline that is drawn, in page units."""
+    paths = [group.find(f"{_SVG}path") for group in _groups(root, "barLine")]
+    return [float(path.get("d", "").split()[0][1:]) / _DRAWING_SCALE for path in paths if path is not None]
+
+
+def _middle(root: ET.Element) -> float:
+    """The y of the middle between the top line of the first staff and the bottom line of the last, in page units."""
+    system = [measure.findall(f"{_SVG}g[@class='staff']") for measure in _groups(root, "measure")]
+    if not system or not system[0]:
+        raise EngravingError("no staff is drawn")
+    top, bottom = (
+        float(staff.findall(f"{_SVG}path")[line].get("d", "").split()[1])
+        for staff, line in ((system[0][0], 0), (system[0][-1], 4))
+    )
+    return (top + bottom) / 2 / _DRAWING_SCALE
+
+
+def _groups(root: ET.Element, drawn_class: str) -> Iterator[ET.Element]:
+    return (group for group in root.iter(f"{_SVG}g") if group.get("class") == drawn_class)

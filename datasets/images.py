@@ -1,12 +1,19 @@
-"""Gray staff images: read, fit to the model's picture, encode, decode. All are uint8 [height, width]."""
+"""Gray staff images: read, fit to the model's picture, encode, decode. All are uint8 [height, width].
+
+Files of the user are read by Pillow, which says of a truncated file that it is one, where OpenCV fills up with gray
+without a word; and it knows a picture's size before it decodes it, so that a small file cannot fill the memory.
+"""
 
 from __future__ import annotations
 
+import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets.errors import ImageError
 
@@ -14,33 +21,69 @@ Gray = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 WHITE = 255
+MAX_PIXELS = 64_000_000
+
+TOO_LARGE = f"picture larger than {MAX_PIXELS // 1_000_000} megapixels"
+DAMAGED = "picture is damaged"
+NO_PICTURE = "not a picture"
+
+
+class PictureError(ValueError):
+    """Bytes that are no usable picture: the message is `TOO_LARGE`, `DAMAGED` or `NO_PICTURE`."""
 
 
 def read_gray(path: Path) -> Gray:
     """Read a picture file as gray levels; transparent parts become white paper.
 
     Raises:
-        ImageError: no such file, or not a picture that OpenCV reads.
+        ImageError: no such file, not a picture, a truncated one, or one of more than 64 megapixels.
     """
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return decode_picture(path.read_bytes())
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from None
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None or image.size == 0:
-        raise ImageError(
-            f"{path}: not a readable picture; allowed are {', '.join(sorted(IMAGE_SUFFIXES))} files, whole ones"
-        )
-    return _flatten(image)
+    except PictureError as error:
+        allowed = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ImageError(f"{path}: not a readable picture ({error}); allowed are {allowed} files, whole ones") from None
+
+
+def decode_picture(data: bytes) -> Gray:
+    """The gray levels of a file's contents, turned upright as the camera noted.
+
+    Raises:
+        PictureError: it is no picture, a truncated one, or too large.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, which does no harm
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise PictureError(TOO_LARGE)
+                return _gray_levels(image)
+        except PictureError:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise PictureError(TOO_LARGE) from None
+        except UnidentifiedImageError:
+            raise PictureError(NO_PICTURE) from None
+        except Exception:  # whatever the reader of a format stumbles over
+            raise PictureError(DAMAGED) from None
 
 
 def fit(image: Gray, height: int, width: int) -> Gray:
-    """Scale to a height, less if it would be too wide, and fill up with white on the right and below."""
+    """Scale to a height, less if it would be too wide; the staff stands on the left, half-way up, on white.
+
+    Half-way up, because that is where the engraved staves stand.
+    """
     scale = min(height / image.shape[0], width / image.shape[1])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     shrinks = scale < 1
     scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return pad(np.asarray(scaled, dtype=np.uint8), height, width)
+    above = (height - size[1]) // 2
+    fitted = np.full((height, width), WHITE, dtype=np.uint8)
+    fitted[above : above + size[1], : size[0]] = scaled
+    return fitted
 
 
 def pad(image: Gray, height: int, width: int) -> Gray:
@@ -56,7 +99,7 @@ def encode_png(image: Gray) -> bytes:
 
 
 def decode_png(data: bytes) -> Gray:
-    """The gray levels of a PNG.
+    """The gray levels of a PNG that `encode_png` wrote.
 
     Raises:
         ImageError: the bytes are no picture.
@@ -67,12 +110,15 @@ def decode_png(data: bytes) -> Gray:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _flatten(image: npt.NDArray[np.generic]) -> Gray:
-    scale = 257 if image.dtype == np.uint16 else 1  # 16-bit scans
-    levels = (image.astype(np.float32) / scale).clip(0, WHITE)
-    if levels.ndim == 2:
-        return levels.astype(np.uint8)
-    if levels.shape[2] == 4:
-        alpha = levels[:, :, 3:] / WHITE
-        levels = levels[:, :, :3] * alpha + WHITE * (1 - alpha)
-    return np.asarray(cv2.cvtColor(levels.astype(np.uint8), cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+def _gray_levels(image: Image.Image) -> Gray:
+    """Decode; the size has been checked."""
+    image.draft("L", None)  # a JPEG holds the gray levels by themselves
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):  # scans of 16 bits
+        levels = np.asarray(upright, dtype=np.float32)
+        return (levels / 257).clip(0, WHITE).astype(np.uint8)
+    if upright.has_transparency_data:
+        sheet = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(sheet, upright.convert("RGBA"))
+    return np.asarray(upright.convert("L"), dtype=np.uint8)

@@ -51,7 +51,7 @@ def expected_ink(run: StaffRun) -> Counter[str]:
     ink: Counter[str] = Counter()
     beamed = _beamed(run)
     for index, symbol in enumerate(run.symbols):
-        ink.update(_symbol_ink(symbol))
+        ink.update(symbol_ink(symbol))
         follows_in_chord = index > 0 and run.symbols[index - 1].rhythm == CHORD
         if not follows_in_chord:
             ink.update(_once_a_chord(symbol, index in beamed))
@@ -63,7 +63,8 @@ def drawn_ink(svg_root: ET.Element) -> Counter[str]:
     return Counter(_walk(svg_root, ""))
 
 
-def _symbol_ink(symbol: Symbol) -> Iterator[str]:
+def symbol_ink(symbol: Symbol) -> Iterator[str]:
+    """What a symbol shows by itself: without flags and fermatas, which the notes of a chord share."""
     kind, name, dots = _split(symbol)
     match kind:
         case "clef":
@@ -123,7 +124,7 @@ def _walk(element: ET.Element, drawn_class: str) -> Iterator[str]:
         drawn_class = (element.get("class") or drawn_class).split()[0]
     for child in element:
         if child.tag == f"{_SVG}use":
-            yield from _glyph_ink(drawn_class, child.get(_HREF, "")[1:5])
+            yield from glyph_ink(drawn_class, child.get(_HREF, "")[1:5])
         elif child.tag == f"{_SVG}ellipse" and drawn_class == "dots":
             yield "dots"
         elif child.tag in _SHAPES:
@@ -132,7 +133,8 @@ def _walk(element: ET.Element, drawn_class: str) -> Iterator[str]:
             yield from _walk(child, drawn_class)
 
 
-def _glyph_ink(drawn_class: str, glyph: str) -> Iterator[str]:
+def glyph_ink(drawn_class: str, glyph: str) -> Iterator[str]:
+    """The name of a glyph that Verovio drew within a group of this class; nothing for what is not counted."""
     name = _SAME_CLASS.get(drawn_class, drawn_class)
     if name == "flag":
         # SMuFL lists them in pairs, stem up and stem down.

@@ -13,7 +13,7 @@ from datasets.command_line import check_range, main
 from datasets.errors import ConfigError
 from datasets.files import write_atomically
 from datasets.images import WHITE, Gray, encode_png
-from datasets.prepare import CORPORA
+from datasets.prepare_config import CORPORA
 from datasets.shards import PreparedCorpus
 from datasets.staff import StaffSample
 
@@ -24,6 +24,7 @@ _MARGIN = 18
 _SHEET_WIDTH = 1360
 _ENLARGED = 2  # a short staff is shown twice as large, or its labels would be wider than itself
 _PALE, _INK = 150, 40
+_NO_MUSIC = "(no music)"
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def sheet(staves: Sequence[StaffSample]) -> Gray:
 def _cell(staff: StaffSample, width: int, zoom: int) -> Gray:
     image = cv2.resize(staff.image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     framed = cv2.rectangle(image.copy(), (0, 0), (image.shape[1] - 1, image.shape[0] - 1), 225, 1)
-    name = _text([staff.staff_id], width, _PALE)
-    label = _text(_wrapped(staff.semantic, width), width, _INK)
+    name = _text([f"{staff.source}: {staff.staff_id}"], width, _PALE)
+    label = _text(_wrapped(staff.semantic or _NO_MUSIC, width), width, _INK)
     return np.vstack([name, framed, label]).astype(np.uint8)
 
 

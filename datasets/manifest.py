@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,34 @@ class Leakage:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """One Arrow file: rows of one split, in the order of the corpus."""
+    """One Arrow file: rows of one split, in the order of the corpus.
+
+    Attributes:
+        file: relative to the corpus's folder.
+    """
 
     file: str
     split: str
     rows: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRecord:
+    """One corpus of a mixture.
+
+    Attributes:
+        name: of its source.
+        folder: relative to the mixture's.
+        content_hash: what it held when the mixture was made.
+        weight: how many of its staves a pass of training takes, 1 for all of them.
+    """
+
+    name: str
+    folder: str
+    content_hash: str
+    weight: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +99,8 @@ class Manifest:
         remarks: what the source says of this choice of files and options.
         versions: of the packages that drew the images.
         seconds: that the preparation took (its last part, if it was interrupted).
+        parts: the corpora of a mixture, whose shards these are.
+        weights: of a mixture's sources in training; 1 for one that is not named.
     """
 
     format: int
@@ -93,6 +116,8 @@ class Manifest:
     shards: tuple[ShardRecord, ...]
     versions: dict[str, str]
     seconds: float
+    parts: tuple[PartRecord, ...] = ()
+    weights: dict[str, float] = field(default_factory=dict)
 
     @property
     def staves(self) -> int:
@@ -142,5 +167,6 @@ class Manifest:
                 "leakage": Leakage(**fields["leakage"]),
                 "remarks": tuple(fields["remarks"]),
                 "shards": tuple(ShardRecord(**shard) for shard in fields["shards"]),
+                "parts": tuple(PartRecord(**part) for part in fields.get("parts", [])),
             }
         )

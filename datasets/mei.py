@@ -2,93 +2,136 @@
 
 What is kept is what the semantic encoding can say. What a label does not mention and a staff can do without is left
 out silently: slurs, dynamics, lyrics, tempo, chord symbols, articulation, ornaments, endings, repeat signs (they
-become plain barlines). A measure that holds something the encoding *cannot* say (a tuplet, a second voice, an
-invisible rest) is marked with that reason, and no staff is cut across it.
+become plain barlines), the number of a tuplet. A measure that holds something the encoding *cannot* say (a rest beneath
+a note, a repeated measure, a note on the other staff) is marked with that reason, and no staff is cut across it.
+
+`read` and `read_single_voice` take what can be drawn again from its label (`datasets.mei_writer`); `read_staff` takes
+one staff of any score, which is drawn as it stands (`datasets.score_drawing`).
 
 Choices:
     - The key is the one that is printed, named as if it were major, as in PrIMuS; no accidentals are CM.
     - A measure rest (`mRest`, or Verovio's `multiRest num="0"`) is printed as a whole rest whatever the meter,
       so it is `rest-whole`; several measures in one are `multirest-N`.
     - A tie belongs to two notes of one pitch that follow each other. ABC writes slurs with the same sign, so any
-      other "tie" is a slur and is left out.
+      other "tie" is a slur and is left out; so is a tie from or to a chord.
+    - Several voices are written by onset: notes that begin together are a chord, each with its own value, and
+      the next event is whatever begins next. Two heads of one pitch and value are one; so are two equal rests.
+    - Pitches are where the notes stand. Beneath an octave line they are not what sounds, and so a problem.
 """
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
-from datasets.measures import Measure, key_symbol, staff_step
-from datasets.notation import CHORD, FERMATA, TIE, Symbol
+from datasets.measures import Measure, key_symbol
+from datasets.mei_measure import EMPTY, Draft
+from datasets.mei_symbols import MeiError, clef, key, meter, target
+from datasets.notation import Symbol
 
-DURATIONS = {
-    "long": "quadruple_whole",
-    "breve": "double_whole",
-    "1": "whole",
-    "2": "half",
-    "4": "quarter",
-    "8": "eighth",
-    "16": "sixteenth",
-    "32": "thirty_second",
-    "64": "sixty_fourth",
-    "128": "hundred_twenty_eighth",
-}
-"""MEI's durations by the encoding's names."""
-
-LIFTS = {"s": "#", "f": "b", "n": "N", "ss": "##", "x": "##", "ff": "bb"}
-_ID = "{http://www.w3.org/XML/1998/namespace}id"
-
-
-class MeiError(ValueError):
-    """A score that cannot be read at all, with the reason as its message."""
+__all__ = ["MeiError", "read", "read_single_voice", "read_staff", "staff_numbers", "without_namespaces"]
 
 
 def read(mei: str) -> list[Measure]:
-    """The measures of a score with one staff, empty ones left out.
+    """The measures of a score with one staff and one voice, empty ones left out.
 
     Raises:
         MeiError: no score, more than one staff, no clef, or a key the encoding has no name for.
     """
-    root = _without_namespaces(ET.fromstring(mei))
-    score = root.find(".//score")
+    score = _score(without_namespaces(ET.fromstring(mei)))
+    numbers = staff_numbers(score)
+    if len(numbers) != 1:
+        raise MeiError("not a single staff")
+    return read_single_voice(score, numbers[0])
+
+
+def read_single_voice(root: ET.Element, number: str) -> list[Measure]:
+    """The measures of one staff as far as its label can be drawn again; several voices and tuplets are a problem.
+
+    Measures with nothing in them are left out, so that the indices of two staves do not belong together.
+
+    Raises:
+        MeiError: as `read_staff`.
+    """
+    measures = _StaffReader(_score(root), number, single_voice=True).measures()
+    return [measure for measure in measures if measure.symbols or measure.problem]
+
+
+def read_staff(root: ET.Element, number: str) -> list[Measure]:
+    """All measures of one staff of a score, also those with nothing in them, up to the last one with music.
+
+    So the measures of two staves stand at the same indices, but one staff may end before the other.
+
+    Args:
+        root: a tree without namespaces.
+        number: the staff's `n`, one of `staff_numbers`.
+
+    Raises:
+        MeiError: no score, no such staff, no clef, not five lines, or a key the encoding has no name for.
+    """
+    return _StaffReader(_score(root), number, single_voice=False).measures()
+
+
+def staff_numbers(root: ET.Element) -> list[str]:
+    """The `n` of every staff, the top one first."""
+    return [staff_def.get("n", "") for staff_def in _score(root).findall("scoreDef//staffDef")]
+
+
+def without_namespaces(root: ET.Element) -> ET.Element:
+    """The same tree with plain tags."""
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _score(root: ET.Element) -> ET.Element:
+    score = root if root.tag == "score" else root.find(".//score")
     if score is None:
         raise MeiError("no score")
-    staves = score.findall("scoreDef//staffDef")
-    if len(staves) != 1:
-        raise MeiError("not a single staff")
-    return _MeasureReader(score, staves[0]).measures()
+    return score
 
 
-class _MeasureReader:
-    """Walks a score once and keeps the clef and the key in force."""
+class _StaffReader:
+    """Walks a score once and keeps the clef and the key of one staff in force."""
 
-    def __init__(self, score: ET.Element, staff_def: ET.Element) -> None:
-        score_def = score.find("scoreDef")
-        self.opening = [part for part in (staff_def, score_def) if part is not None]
+    def __init__(self, score: ET.Element, number: str, single_voice: bool) -> None:
         self.score = score
-        clef = _clef(staff_def)
-        if clef is None:
+        self.number = number
+        self.single_voice = single_voice
+        opening = score.find("scoreDef")
+        staff_def = None if opening is None else opening.find(f".//staffDef[@n='{number}']")
+        if opening is None or staff_def is None:
+            raise MeiError(f"no staff {number}")
+        if staff_def.get("lines", "5") != "5":
+            raise MeiError("not five lines")
+        self.opening = [opening, *opening.iter("staffDef")]
+        self.ppq = int(staff_def.get("ppq", "1"))
+        first_clef, first_key, first_meter = self._printed(opening)
+        if first_clef is None:
             raise MeiError("no clef")
-        self.clef = clef
-        self.key = next(filter(None, map(_key, self.opening)), key_symbol(0))
-        self.changes = [meter for meter in map(_meter, self.opening) if meter][:1]
-        self.ties = {_target(tie, "startid"): _target(tie, "endid") for tie in score.iter("tie")}
-        self.fermatas = {_target(fermata, "startid") for fermata in score.iter("fermata")}
+        self.clef = first_clef
+        self.key = first_key or key_symbol(0)
+        self.changes = [first_meter] if first_meter else []
+        self.ties = {target(tie, "startid"): target(tie, "endid") for tie in score.iter("tie")}
+        self.fermatas = {target(fermata, "startid") for fermata in score.iter("fermata")}
 
     def measures(self) -> list[Measure]:
-        drafts: list[_Draft] = []
+        drafts: list[Draft] = []
         for element in self._in_order():
             if element.tag != "measure":
                 self._change(element)
                 continue
-            draft = _Draft(self.clef, self.key, list(self.changes), self.fermatas)
-            draft.read(element)
+            draft = Draft(self.clef, self.key, list(self.changes), self.fermatas)
+            if self.single_voice:
+                draft.read_single_voice(element, self.number)
+            else:
+                draft.read_staff(element, self.number, self.ppq)
             self.clef = draft.clef_after
             if draft.symbols or draft.problem:
                 self.changes = []
-                drafts.append(draft)
+            drafts.append(draft)
+        while drafts and drafts[-1].problem == EMPTY:
+            drafts.pop()
         self._tie(drafts)
         return [draft.measure() for draft in drafts]
 
@@ -97,224 +140,34 @@ class _MeasureReader:
             if element.tag in ("measure", "scoreDef", "staffDef") and element not in self.opening:
                 yield element
 
+    def _printed(self, definition: ET.Element) -> tuple[Symbol | None, Symbol | None, Symbol | None]:
+        """Clef, key and meter of this staff in a definition, its own before those for all staves."""
+        if definition.tag == "staffDef":
+            parts = [definition] if definition.get("n") == self.number else []
+        else:
+            for_all = ET.Element("scoreDef", definition.attrib)
+            for_all.extend(child for child in definition if child.tag != "staffGrp")
+            parts = [*definition.iterfind(f".//staffDef[@n='{self.number}']"), for_all]
+        first_clef = next(filter(None, map(clef, parts)), None)
+        first_key = next(filter(None, map(key, parts)), None)
+        return first_clef, first_key, next(filter(None, map(meter, parts)), None)
+
     def _change(self, definition: ET.Element) -> None:
         """Note what is printed at the start of the next measure: key and meter, then the clef."""
-        clef, key, meter = _clef(definition), _key(definition), _meter(definition)
-        if key and key != self.key:
-            self.key = key
-            self.changes.append(key)
-        if meter and meter not in self.changes:
-            self.changes.append(meter)
-        if clef and clef != self.clef:
-            self.clef = clef
-            self.changes.append(clef)
+        new_clef, new_key, new_meter = self._printed(definition)
+        if new_key and new_key != self.key:
+            self.key = new_key
+            self.changes.append(new_key)
+        if new_meter and new_meter not in self.changes:
+            self.changes.append(new_meter)
+        if new_clef and new_clef != self.clef:
+            self.clef = new_clef
+            self.changes.append(new_clef)
 
-    def _tie(self, drafts: Sequence[_Draft]) -> None:
+    def _tie(self, drafts: Sequence[Draft]) -> None:
         """Put a tie after every note that its tie leads to the same pitch next to it."""
         notes = [(draft, note) for draft in drafts for note in draft.notes]
         for (draft, note), (next_draft, following) in zip(notes[-2::-1], notes[:0:-1], strict=True):
             tied = self.ties.get(note.id) == following.id
             if tied and note.pitch == following.pitch and not following.lift:
                 draft.insert_tie(note.index, leaves_measure=next_draft is not draft)
-
-
-@dataclass
-class _Note:
-    """What a tie may start or end at: a note outside chords and grace notes. One without an id keeps its neighbours
-    from being tied across a chord or a rest."""
-
-    id: str = ""
-    pitch: str = ""
-    lift: str = ""
-    index: int = 0
-
-
-@dataclass
-class _Draft:
-    """A measure while it is read."""
-
-    clef: Symbol
-    key: Symbol
-    changes: list[Symbol]
-    fermatas: set[str]
-    symbols: list[Symbol] = field(default_factory=list)
-    beams: list[tuple[int, int]] = field(default_factory=list)
-    notes: list[_Note] = field(default_factory=list)
-    open_tie: int | None = None
-    problem: str = ""
-
-    def __post_init__(self) -> None:
-        self.clef_after = self.clef
-
-    def read(self, measure: ET.Element) -> None:
-        layers = measure.findall("staff/layer")
-        if len(measure.findall("staff")) != 1 or len(layers) != 1:
-            self.problem = "several voices"
-            return
-        try:
-            self._read_all(layers[0])
-        except MeiError as error:
-            self.problem = str(error)
-
-    def measure(self) -> Measure:
-        return Measure(
-            clef=self.clef,
-            key=self.key,
-            changes=tuple(self.changes),
-            symbols=tuple(self.symbols),
-            beams=tuple(self.beams),
-            open_tie=self.open_tie,
-            problem=self.problem,
-        )
-
-    def insert_tie(self, index: int, leaves_measure: bool) -> None:
-        """Put a tie after the note at `index`; called from the last note to the first."""
-        self.symbols.insert(index + 1, Symbol(TIE))
-        self.beams = [(start + (start > index), end + (end > index)) for start, end in self.beams]
-        if self.open_tie is not None:
-            self.open_tie += 1
-        if leaves_measure:
-            self.open_tie = index + 1
-
-    def _read_all(self, elements: Iterable[ET.Element]) -> None:
-        for element in elements:
-            reader = _READERS.get(element.tag)
-            if reader is None:
-                raise MeiError(f"{element.tag} in a measure")
-            reader(self, element)
-
-    def _beam(self, element: ET.Element) -> None:
-        start = len(self.symbols)
-        self._read_all(element)
-        inside = range(start, len(self.symbols))
-        notes = [index for index in inside if self.symbols[index].is_note]
-        # Grace notes before the first note stay outside, as an engraver would have it.
-        beamed = [index for index in notes if not self.symbols[index].is_grace] or notes
-        if len(beamed) > 1:
-            self.beams.append((beamed[0], beamed[-1]))
-
-    def _note(self, element: ET.Element) -> None:
-        symbol = _note_symbol(element, _rhythm(element, self._fermata(element)))
-        if not element.get("grace"):
-            self.notes.append(_Note(element.get(_ID, ""), symbol.pitch, symbol.lift, len(self.symbols)))
-        self.symbols.append(symbol)
-
-    def _chord(self, element: ET.Element) -> None:
-        rhythm = _rhythm(element, self._fermata(element))
-        heads = [_note_symbol(note, rhythm) for note in element.iter("note")]
-        heads.sort(key=lambda head: staff_step(head.pitch), reverse=True)
-        if len({head.pitch for head in heads}) < len(heads):
-            raise MeiError("unison in a chord")
-        for head in heads:
-            self.symbols += (head, Symbol(CHORD))
-        self.symbols.pop()
-        # Verovio's ABC reader ties a chord at one of its notes only, which the encoding cannot say.
-        self.notes.append(_Note())
-
-    def _rest(self, element: ET.Element) -> None:
-        self.symbols.append(Symbol(_rhythm(element, self._fermata(element), kind="rest")))
-        self.notes.append(_Note())
-
-    def _measure_rest(self, element: ET.Element) -> None:
-        count = int(element.get("num", "1"))
-        self.symbols.append(Symbol(f"multirest-{count}" if count > 1 else "rest-whole"))
-
-    def _clef_change(self, element: ET.Element) -> None:
-        clef = _clef_symbol(element)
-        if clef != self.clef_after:
-            self.clef_after = clef
-            self.symbols.append(clef)
-
-    def _fermata(self, element: ET.Element) -> bool:
-        return bool(element.get("fermata")) or element.get(_ID) in self.fermatas
-
-    def _nothing(self, element: ET.Element) -> None:
-        """A thing in a layer that is not drawn on the staff."""
-
-
-_READERS = {
-    "beam": _Draft._beam,
-    "note": _Draft._note,
-    "chord": _Draft._chord,
-    "rest": _Draft._rest,
-    "mRest": _Draft._measure_rest,
-    "multiRest": _Draft._measure_rest,
-    "clef": _Draft._clef_change,
-    "barLine": _Draft._nothing,
-}
-
-
-def _rhythm(element: ET.Element, fermata: bool, kind: str = "note") -> str:
-    duration, dots = element.get("dur", ""), int(element.get("dots", "0"))
-    if duration not in DURATIONS:
-        raise MeiError(f"duration {duration or 'missing'}")
-    if dots > 2:
-        raise MeiError("more than two dots")
-    if element.get("grace"):
-        if fermata:
-            raise MeiError("fermata on a grace note")
-        kind = "gracenote"
-    return f"{kind}-{DURATIONS[duration]}{'.' * dots}{FERMATA if fermata else ''}"
-
-
-def _note_symbol(note: ET.Element, rhythm: str) -> Symbol:
-    pitch = f"{note.get('pname', '').upper()}{note.get('oct', '')}"
-    if not re.fullmatch(r"[A-G]\d", pitch):
-        raise MeiError("note without a pitch")
-    child = note.find("accid")
-    printed = note.get("accid") if child is None else child.get("accid")
-    if printed is not None and printed not in LIFTS:
-        raise MeiError(f"accidental {printed}")
-    return Symbol(rhythm, pitch, LIFTS[printed] if printed else "")
-
-
-def _clef(part: ET.Element) -> Symbol | None:
-    child = part.find(".//clef")
-    if child is not None:
-        return _clef_symbol(child)
-    if not part.get("clef.shape"):
-        return None
-    return Symbol(f"clef-{part.get('clef.shape')}{part.get('clef.line')}")
-
-
-def _clef_symbol(clef: ET.Element) -> Symbol:
-    if clef.get("dis"):
-        raise MeiError("octave clef")
-    return Symbol(f"clef-{clef.get('shape')}{clef.get('line')}")
-
-
-def _key(part: ET.Element) -> Symbol | None:
-    child = part.find(".//keySig")
-    written = part.get("keysig") or part.get("key.sig") if child is None else child.get("sig")
-    if written is None:
-        return None
-    match = re.fullmatch(r"0|([1-7])([sf])", written)
-    if match is None:
-        raise MeiError(f"key signature {written}")
-    count = int(match[1] or 0)
-    return key_symbol(-count if match[2] == "f" else count)
-
-
-def _meter(part: ET.Element) -> Symbol | None:
-    child = part.find(".//meterSig")
-    prefix = "meter." if child is None else ""
-    part = part if child is None else child
-    form, sign = part.get(f"{prefix}form"), part.get(f"{prefix}sym")
-    count, unit = part.get(f"{prefix}count"), part.get(f"{prefix}unit")
-    if form == "invis" or (not sign and not (count and unit)) or count == "0":  # ABC's "M: none" is 0/0
-        return None
-    if sign in ("common", "cut"):
-        return Symbol("timeSignature-C" if sign == "common" else "timeSignature-C/")
-    if not re.fullmatch(r"\d+", count or ""):
-        raise MeiError("additive meter")
-    return Symbol(f"timeSignature-{count}/{unit}")
-
-
-def _target(element: ET.Element, attribute: str) -> str:
-    return element.get(attribute, "").removeprefix("#")
-
-
-def _without_namespaces(root: ET.Element) -> ET.Element:
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    return root

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from datasets.errors import NotationError
 from datasets.measures import StaffRun, key_sharps
-from datasets.mei import DURATIONS, LIFTS
+from datasets.mei_symbols import ACCIDENTALS, DURATIONS
 from datasets.notation import BARLINE, CHORD, FERMATA, Symbol
 
 _MEI_DURATIONS = {name: value for value, name in DURATIONS.items()}
-_MEI_ACCIDENTALS = {lift: value for value, lift in LIFTS.items() if value != "ss"}
 _METER_SIGNS = {"C": "common", "C/": "cut"}
 
 _FRAME = (
@@ -36,7 +35,7 @@ def write(run: StaffRun) -> str:
     """
     opening = _opening(run.symbols)
     writer = _Writer(run, start=len(opening))
-    return _FRAME.format(opening="".join(_attribute_element(symbol) for symbol in opening), section=writer.section())
+    return _FRAME.format(opening="".join(attribute_element(symbol) for symbol in opening), section=writer.section())
 
 
 @dataclass
@@ -84,11 +83,11 @@ class _Writer:
                     raise NotationError("a tie stands without a note before it")
                 self.open_tie = self.last_note
             case "clef":
-                self.layer.append(_attribute_element(symbol))
+                self.layer.append(attribute_element(symbol))
             case "keySignature" | "timeSignature":
                 if self.layer:
                     raise NotationError(f"{symbol.rhythm} stands inside a measure")
-                self.measures.append(f"<scoreDef>{_attribute_element(symbol)}</scoreDef>")
+                self.measures.append(f"<scoreDef>{attribute_element(symbol)}</scoreDef>")
             case _:
                 raise NotationError(f"{symbol.rhythm} cannot be engraved")
 
@@ -140,7 +139,8 @@ def _opening(symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
     return symbols[:length]
 
 
-def _attribute_element(symbol: Symbol) -> str:
+def attribute_element(symbol: Symbol) -> str:
+    """A clef, a key signature or a meter."""
     kind, _, value = symbol.rhythm.partition("-")
     if kind == "clef":
         return f'<clef shape="{value[0]}" line="{value[1]}"/>'
@@ -164,7 +164,7 @@ def _timing(rhythm: str) -> str:
 def _pitch(head: Symbol) -> str:
     """The rest of a note element, after its timing."""
     where = f'pname="{head.pitch[0].lower()}" oct="{head.pitch[1:]}"'
-    return f'{where}><accid accid="{_MEI_ACCIDENTALS[head.lift]}"/></note>' if head.lift else f"{where}/>"
+    return f'{where}><accid accid="{ACCIDENTALS[head.lift]}"/></note>' if head.lift else f"{where}/>"
 
 
 def _chord_end(symbols: tuple[Symbol, ...], index: int) -> int:

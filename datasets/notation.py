@@ -172,7 +172,7 @@ def _parse_token(token: str) -> list[Symbol]:
         return notes
     if not (all(note.kind == "note" for note in notes) or all(note.is_grace for note in notes)):
         raise NotationError(f"'{CHORD}' joins notes with notes, or grace notes with grace notes")
-    first, *others = sorted(notes, key=_height, reverse=True)
+    first, *others = sorted(notes, key=height, reverse=True)
     return [first, *(symbol for note in others for symbol in (Symbol(CHORD), note))]
 
 
@@ -189,5 +189,6 @@ def _parse_symbol(text: str) -> Symbol:
     return Symbol(f"{kind}-{form}", step + octave, lift or "")
 
 
-def _height(note: Symbol) -> tuple[str, int, int, str]:
+def height(note: Symbol) -> tuple[str, int, int, str]:
+    """What the notes of a chord are sorted by, the highest first: octave, step, accidental, rhythm."""
     return note.pitch[1], STEPS.index(note.pitch[0]), LIFTS.index(note.lift), note.rhythm

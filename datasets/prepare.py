@@ -3,6 +3,9 @@
 A corpus of the user's own files takes `root=`, a folder or the original archive:
 `python -m datasets.prepare data=cpms root=CPMS.zip staff=full`. It is made in `<data>-<staff>.partial/` and takes its
 name when it is complete; killed at any moment, the same command goes on with it.
+
+A mixture (`datasets.mixture`) is made of its parts: those that are prepared are taken as they are, the others are
+prepared first, from `root=`, a folder that holds theirs by the corpora's names.
 """
 
 from __future__ import annotations
@@ -16,105 +19,27 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from datasets.archives import SUFFIXES, is_archive, unpack
 from datasets.chunks import Ledger, content_hash, remove_records
-from datasets.command_line import check_choice, check_range, main
+from datasets.command_line import main
 from datasets.conversion import Conversion
-from datasets.errors import ConfigError, CorpusError
+from datasets.errors import CorpusError
 from datasets.files import locked, write_atomically
-from datasets.manifest import FORMAT, Manifest, Settings
+from datasets.manifest import FORMAT, Manifest
+from datasets.mixture import mix, parts_of
+from datasets.prepare_config import OPTIONS, PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
-from datasets.sources import SOURCES, Piece, Request, Source
+from datasets.sources import Piece, Request
 from datasets.staff import STAFF_SIZES
 
-CORPORA = Path(__file__).parent / "corpora"
 REJECTS_NAME = "rejects.jsonl"
-OPTIONS = ("accidentals", "images", "mei", "split")
-"""Fields that are options of some of the sources."""
 _SETTINGS_NAME = "settings.json"
-_PACKAGES = ("music21", "numpy", "opencv-python", "pyarrow", "resvg_py", "verovio")
+_PACKAGES = ("music21", "numpy", "opencv-python", "pillow", "pyarrow", "resvg_py", "verovio")
 _DRAWING_PACKAGES = ("music21", "resvg_py", "verovio")
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """The fields of the command line.
-
-    Attributes:
-        data, staff: a name in `SOURCES` and one in `STAFF_SIZES`.
-        root: the user's files: a folder, or an archive as it was downloaded.
-        accidentals, images, mei, split: options of some of the sources; "" is the source's own choice.
-        limit: how many staves; None for as many as the source makes of this size.
-        max_rejects: stop if more than this share of the pieces gives no staff.
-        seed: of the choice and order of pieces and of the typography.
-        workers: processes; None for one a core.
-        corpora: the folder that the corpus's folder is made in.
-        overwrite: replace a corpus that was prepared with other settings.
-    """
-
-    data: str = "engraved"
-    staff: str = "short"
-    root: str = ""
-    accidentals: str = ""
-    images: str = ""
-    mei: str = ""
-    split: str = ""
-    limit: int | None = None
-    max_rejects: float = 0.9
-    seed: int = 0
-    workers: int | None = None
-    corpora: str = field(default_factory=lambda: str(CORPORA))
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        check_choice("data", self.data, list(SOURCES))
-        check_choice("staff", self.staff, list(STAFF_SIZES))
-        check_range("seed", self.seed, 0)
-        check_range("max_rejects", self.max_rejects, 0, 1)
-        for name in ("limit", "workers"):
-            if (value := getattr(self, name)) is not None:
-                check_range(name, value, 1)
-        for name in OPTIONS:
-            if chosen := getattr(self, name):
-                self._check_option(name, chosen)
-        if STAFF_SIZES[self.staff].staves not in self.source.staves_an_image:
-            fitting = [size.name for size in STAFF_SIZES.values() if size.staves in self.source.staves_an_image]
-            raise ConfigError(f"staff={self.staff}: not with data={self.data}, which has {', '.join(fitting)}")
-        if self.root and not self.source.takes_root:
-            raise ConfigError(f"root={self.root}: data={self.data} takes no files; leave root= out")
-
-    @property
-    def source(self) -> Source:
-        return SOURCES[self.data]
-
-    @property
-    def folder(self) -> Path:
-        """Where the corpus is, or will be."""
-        return Path(self.corpora) / f"{self.data}-{self.staff}"
-
-    @property
-    def settings(self) -> Settings:
-        """What decides the contents."""
-        return Settings(
-            data=self.data,
-            staff=self.staff,
-            seed=self.seed,
-            limit=self.limit or self.source.default_limit(STAFF_SIZES[self.staff]),
-            recipe=self.source.recipe,
-            root=str(Path(self.root).resolve()) if self.root else None,
-            options={name: getattr(self, name) or choices[0] for name, choices in self.source.options.items()},
-        )
-
-    def _check_option(self, name: str, chosen: str) -> None:
-        choices = self.source.options.get(name)
-        if choices is None:
-            with_it = ", ".join(known for known, source in SOURCES.items() if name in source.options)
-            raise ConfigError(f"{name}={chosen}: not an option of data={self.data}, but of {with_it}")
-        check_choice(name, chosen, choices)
 
 
 def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
@@ -125,9 +50,12 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
 
     Raises:
         CorpusError: it is there with other settings; or it is damaged; or the source has nothing to give, or gives
-            too many rejects; or the root is not there, or is an archive that cannot be unpacked.
+            too many rejects; or the root is not there, or is an archive that cannot be unpacked; or parts of a
+            mixture are not prepared, and their files are not named.
         OSError: the disk is full or may not be written. What is finished is kept; the next call goes on.
     """
+    if config.parts:
+        return mix(config.folder, config.data, parts_prepared(config, quiet), parts_of(config.data))
     folder = config.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress = Progress(f"{config.data}, {config.staff} staves", quiet=quiet)
@@ -145,24 +73,52 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
     return PreparedCorpus.open(folder)
 
 
-def _open_existing(config: PrepareConfig) -> PreparedCorpus:
+def parts_prepared(config: PrepareConfig, quiet: bool = False) -> list[PreparedCorpus]:
+    """The corpora of a mixture; those that are there are opened, the others prepared.
+
+    Raises:
+        CorpusError: as `prepare`.
+    """
+    missing = [part for part in config.parts if part.source.needs_root and not (part.root or part.folder.exists())]
+    if missing:
+        lines = [
+            f"data={config.data}: some of its corpora are not prepared in {config.corpora}; make them of your files:",
+            *(f"  {_command(part)}" for part in missing),
+            f"or say root=<a folder that holds them by the names {', '.join(part.data for part in missing)}>",
+        ]
+        raise CorpusError("\n".join(lines))
+    return [
+        _open_existing(part, as_it_is=True) if part.folder.exists() else prepare(part, quiet) for part in config.parts
+    ]
+
+
+def _command(config: PrepareConfig) -> str:
+    return f"python -m datasets.prepare data={config.data} staff={config.staff} root=<folder or archive>"
+
+
+def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCorpus:
     """The corpus that is there, unless it was made otherwise than is asked for now.
 
     Made of files, it can be opened without saying again of which, how, and how many.
+
+    Args:
+        as_it_is: with any seed, and however many staves it has.
     """
     prepared, wanted = Manifest.read(config.folder).settings, config.settings
     there, asked = asdict(prepared), asdict(wanted)
-    if prepared.root and not config.root:
-        asked["root"] = prepared.root
+    if as_it_is or (prepared.root and not config.root):
+        asked["root"] = wanted.root or prepared.root
         asked["options"] = prepared.options | {name: getattr(config, name) for name in OPTIONS if getattr(config, name)}
         asked["limit"] = config.limit or prepared.limit
+    if as_it_is:
+        asked |= {"seed": prepared.seed, "limit": prepared.limit}
     differences = [
         f"{name}={there[name]} there, {name}={asked[name]} asked for" for name in asked if asked[name] != there[name]
     ]
     if differences:
         raise CorpusError(
             f"{config.folder} was prepared with other settings ({'; '.join(differences)}); replace it with "
-            "overwrite=true, or prepare beside it with corpora=<another folder>"
+            f"data={config.data} overwrite=true, or prepare beside it with corpora=<another folder>"
         )
     return PreparedCorpus.open(config.folder)
 
@@ -187,7 +143,7 @@ def _root(config: PrepareConfig, progress: Progress) -> Path | None:
         if config.source.needs_root:
             raise CorpusError(
                 f"data={config.data} is not prepared in {config.folder}, and it has no files of its own: name yours "
-                f"with `python -m datasets.prepare data={config.data} staff={config.staff} root=<folder or archive>`"
+                f"with `{_command(config)}`"
             )
         return None
     root = Path(config.root)
@@ -281,10 +237,20 @@ def summary(corpus: PreparedCorpus) -> str:
         f"{manifest.bytes / 1e6:.1f} MB in {corpus.path}",
         f"content hash {manifest.content_hash[:16]}, prepared in {manifest.seconds:.0f} s",
         f"validation staves whose label also stands in train: {manifest.leakage.labels}",
+        *(_parts_text(corpus) if manifest.parts else _rejects_text(manifest)),
+    ]
+    return "\n".join(lines)
+
+
+def _rejects_text(manifest: Manifest) -> list[str]:
+    return [
         f"rejected: {sum(manifest.rejects.values()):,}, each listed in {REJECTS_NAME}",
         *(f"  {count:6,}  {reason}" for reason, count in manifest.rejects.items()),
     ]
-    return "\n".join(lines)
+
+
+def _parts_text(mixture: PreparedCorpus) -> list[str]:
+    return ["made of", *(f"  {part.name}, weight {part.weight:g}" for part in mixture.manifest.parts)]
 
 
 def run(config: PrepareConfig) -> None:

@@ -4,6 +4,8 @@
     manifest.json           counts, content hash, versions, settings, one record a shard
     rejects.jsonl           every piece that did not become a staff, with its reason
     train-0000.arrow ...    shards; also validation-*.arrow and test-*.arrow
+
+A mixture (`datasets.mixture`) has only the manifest, which names the shards of its parts.
 """
 
 from __future__ import annotations
@@ -96,11 +98,12 @@ class PreparedCorpus:
             verify: compare every shard with its hash (a tenth of a second for 50 MB).
 
         Raises:
-            CorpusError: it is missing, incomplete or damaged.
+            CorpusError: it is missing, incomplete or damaged; or a part of a mixture was prepared anew.
         """
         path = Path(path)
         corpus = cls(path, Manifest.read(path))
         if verify:
+            _verify_parts(path, corpus.manifest)
             for shard in corpus.manifest.shards:
                 _verify(path / shard.file, shard)
         return corpus
@@ -131,6 +134,7 @@ class Staves(Sequence[StaffSample]):
         self.split = split
         self._shards = [shard for shard in corpus.manifest.shards if shard.split == split]
         self._ends = list(itertools.accumulate(shard.rows for shard in self._shards))
+        self._parts = {part.folder: f"{part.name}/" for part in corpus.manifest.parts}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -169,12 +173,17 @@ class Staves(Sequence[StaffSample]):
         """The source of every staff."""
         return [source for table in self._tables for source in table.column("source").to_pylist()]
 
+    def without_music(self) -> list[int]:
+        """The staves that are none: strips with an empty label."""
+        labels = itertools.chain.from_iterable(table.column("semantic").to_pylist() for table in self._tables)
+        return [index for index, label in enumerate(labels) if not label]
+
     def work(self, index: int) -> str:
         """The piece it comes from."""
-        return str(self._value("work", index))
+        return self._part(index) + str(self._value("work", index))
 
     def staff_id(self, index: int) -> str:
-        return str(self._value("staff_id", index))
+        return self._part(index) + str(self._value("staff_id", index))
 
     def distortion_seed(self, index: int) -> int:
         return int(self._value("distortion_seed", index).as_py())
@@ -183,13 +192,24 @@ class Staves(Sequence[StaffSample]):
     def _tables(self) -> list[pa.Table]:
         return [read_shard(self.corpus.path / shard.file) for shard in self._shards]
 
+    def _part(self, index: int) -> str:
+        """What the names of a staff begin with: in a mixture its corpus's name."""
+        if not self._parts:
+            return ""
+        shard, _ = self._place(index)
+        return self._parts[self._shards[shard].file.rpartition("/")[0]]
+
     def _value(self, column: str, index: int) -> Any:
+        shard, row = self._place(index)
+        return self._tables[shard].column(column)[row]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The shard that has a staff, and its row there."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.split} has {len(self)} staves, but got index {index}")
         index %= len(self)
         shard = bisect.bisect_right(self._ends, index)
-        start = self._ends[shard] - self._shards[shard].rows
-        return self._tables[shard].column(column)[index - start]
+        return shard, index - (self._ends[shard] - self._shards[shard].rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Staves, (self.corpus, self.split)
@@ -197,6 +217,16 @@ class Staves(Sequence[StaffSample]):
 
 def _reopen(path: Path) -> PreparedCorpus:
     return PreparedCorpus.open(path, verify=False)
+
+
+def _verify_parts(path: Path, mixture: Manifest) -> None:
+    for part in mixture.parts:
+        if Manifest.read(path / part.folder).content_hash != part.content_hash:
+            settings = mixture.settings
+            raise CorpusError(
+                f"{path}: its part {part.name} was prepared anew since; `python -m datasets.prepare "
+                f"data={settings.data} staff={settings.staff}` makes the mixture anew, in a moment"
+            )
 
 
 def _verify(path: Path, shard: ShardRecord) -> None:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from datasets.command_line import check_choice, check_range, typed
 from datasets.errors import ConfigError
 from datasets.vocabulary import VOCABULARIES
+from omr_model.mix_config import MixConfig
 
 BRANCHES = ("rhythm", "pitch", "lift", "note")
 NORMS = ("group", "batch")
@@ -289,32 +290,6 @@ class DropoutScheduleConfig:
         check_choice("dropout.schedule", self.schedule, DROPOUT_SCHEDULES)
         check_choice("dropout.kind", self.kind, DROPOUT_KINDS)
         check_range("dropout.cutoff", self.cutoff, 0.01, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixConfig:
-    """What the training staves are made of; validation staves are always whole, clean and of all sources.
-
-    Attributes:
-        weights: how often staves of a source are drawn, by the source's name, beside 1 for every other: 2 draws
-            each of its staves twice as often, 0 never.
-        negatives: share of the drawn images that are no music and have an empty label (training log, run 63).
-        lengths: training samples a staff: the whole label, and `lengths` - 1 times its beginning, cut at a random
-            length, so that the decoder sees many (training log, run 63: 2, "mask values").
-        distortion: strength of the camera effects on a training image, from 0 to 1.
-    """
-
-    weights: dict[str, float] = field(default_factory=dict)
-    negatives: float = 0.0
-    lengths: int = 1
-    distortion: float = 0.0
-
-    def __post_init__(self) -> None:
-        for source, weight in self.weights.items():
-            check_range(f"mix.weights.{source}", weight, 0, 100)
-        check_range("mix.negatives", self.negatives, 0, 0.9)
-        check_range("mix.lengths", self.lengths, 1, 10)
-        check_range("mix.distortion", self.distortion, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

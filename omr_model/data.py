@@ -14,15 +14,19 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from datasets.distortion import distort
+from datasets.camera import draw_shot
+from datasets.distortion import photograph
 from datasets.negatives import negative
 from datasets.notation import Symbol, parse
 from datasets.seeds import seed_from
 from datasets.shards import Staves
+from datasets.shot import Shot
+from datasets.staff import STAFF_SIZES
 from datasets.vocabulary import Tokens, Vocabulary
-from omr_model.config import MixConfig
+from omr_model.distortion import Shots
 from omr_model.fits import check_counts, read_labels
 from omr_model.mix import NEGATIVE, Draw, MixPlan
+from omr_model.mix_config import MixConfig
 from omr_model.model import Batch
 
 VALIDATION_SEED = 20240411  # fixed: every trial of every study is scored on the same staves
@@ -30,10 +34,11 @@ VALIDATION_SEED = 20240411  # fixed: every trial of every study is scored on the
 
 @dataclass(frozen=True)
 class Sample:
-    """One staff: gray levels uint8 [H, W], and its tokens."""
+    """One staff: gray levels uint8 [H, W], its tokens, and the camera effects that are left to the device."""
 
     image: np.ndarray
     tokens: Tokens
+    shot: Shot | None = None
 
 
 class StaffDataset(Dataset[Sample]):
@@ -69,7 +74,7 @@ def validation_choice(staves: int, at_most: int | None) -> list[int]:
 
 
 def check_lengths(data: StaffDataset, max_length: int) -> None:
-    """Raise CorpusError if there is no staff, or one with more symbols than the model can write."""
+    """Raise CorpusError if there is no staff with music, or one with more symbols than the model can write."""
     counts = [_symbols(tokens) for tokens in data.tokens]
     check_counts(counts, data.staves, data.indices, max_length)
 
@@ -79,7 +84,8 @@ class TrainingStaves(Dataset[Sample]):
 
     def __init__(self, data: StaffDataset, mix: MixConfig) -> None:
         self.data = data
-        self.distortion = mix.distortion
+        self.mix = mix
+        self._staves = STAFF_SIZES[data.staves.corpus.manifest.settings.staff].staves
         self._empty = data.vocabulary.encode([])
 
     def __len__(self) -> int:
@@ -88,9 +94,14 @@ class TrainingStaves(Dataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         sample = self._negative(draw) if draw.position == NEGATIVE else self.data[draw.position]
-        image = distort(sample.image, self.distortion, seed_from(draw.seed, "distortion"))
         tokens = beginning(sample.tokens, seed_from(draw.seed, "cut")) if draw.cut else sample.tokens
-        return Sample(image, tokens)
+        if self.mix.distortion == 0:
+            return Sample(sample.image, tokens)
+        seed = seed_from(draw.seed, "distortion")
+        shot = draw_shot(sample.image, self.mix.distortion, seed, self.mix.effects, self._staves)
+        if self.mix.distort_on == "device":
+            return Sample(sample.image, tokens, shot)
+        return Sample(photograph(sample.image, shot), tokens)
 
     def _negative(self, draw: Draw) -> Sample:
         size = self.data.staves.corpus.manifest
@@ -117,30 +128,17 @@ class EpochOrder(Sampler[list[Draw]]):
     """Which samples an epoch draws: an endless plan, cut into epochs of full batches.
 
     Args:
-        sources: the source of every staff.
-        mix: what the staves are made of.
+        plan: what is drawn.
         per_epoch: samples an epoch, rounded down to whole steps, but at least one step; None is as many as there
             are staves, whatever the mix, so that trainings on different mixes take as long.
         batch_size: samples a batch.
         accumulation: batches a step.
-        seed: of the plan.
-
-    Raises:
-        ConfigError: the mix names a source that is not there, or leaves none.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[str],
-        mix: MixConfig,
-        per_epoch: int | None,
-        batch_size: int,
-        accumulation: int,
-        seed: int,
-    ) -> None:
-        self.plan = MixPlan(sources, mix, seed)
+    def __init__(self, plan: MixPlan, per_epoch: int | None, batch_size: int, accumulation: int) -> None:
+        self.plan = plan
         self.batch_size = batch_size
-        self.batches = accumulation * max(1, (per_epoch or len(sources)) // (batch_size * accumulation))
+        self.batches = accumulation * max(1, (per_epoch or plan.staves) // (batch_size * accumulation))
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -166,4 +164,5 @@ def collate(samples: Sequence[Sample], length: int | None = None) -> Batch:
             row[: len(ids)] = ids
         branches[branch] = torch.from_numpy(padded)
     image = torch.from_numpy(np.stack([sample.image for sample in samples]))
-    return Batch(image=image[:, None], **branches)
+    shots = [sample.shot for sample in samples if sample.shot is not None]
+    return Batch(image=image[:, None], shots=Shots.stacked(shots) if shots else None, **branches)

@@ -20,6 +20,7 @@ from omr_model.evaluation import Evaluation
 from omr_model.evaluation import evaluate as score
 from omr_model.fits import check_fits
 from omr_model.loss import TrOMRLoss
+from omr_model.metrics import by_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,19 @@ def summary(evaluation: Evaluation) -> str:
         f"SER {ser.ser:.4f} on {len(evaluation.staves):,} staves   (log_ser {ser.log_ser:.4f})",
         f"  by branch  rhythm {ser.ser_rhythm:.4f}  pitch {ser.ser_pitch:.4f}  lift {ser.ser_lift:.4f}",
         "  by class   " + "  ".join(f"{name} {share:.4f}" for name, share in ser.by_class.items()),
+        *_sources(evaluation),
         f"  {len(evaluation.staves) / evaluation.seconds:.0f} staves/s",
     ]
     return "\n".join(lines)
+
+
+def _sources(evaluation: Evaluation) -> list[str]:
+    """A line a corpus, where there are several."""
+    scores = by_source((staff.source, staff.score) for staff in evaluation.staves)
+    if len(scores) < 2:
+        return []
+    width = max(map(len, scores))
+    return [f"  {name:{width}}  {score}" for name, score in scores.items()]
 
 
 if __name__ == "__main__":

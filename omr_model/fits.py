@@ -38,7 +38,7 @@ def check_labels(model: ModelConfig, staves: Staves) -> None:
 
     Raises:
         VocabularyError: symbols that its vocabulary lacks, all of them named.
-        CorpusError: there is no staff, or one with more symbols than it can write.
+        CorpusError: there is no staff with music, or one with more symbols than it can write.
     """
     indices = range(len(staves))
     labels = read_labels(vocabulary(model.vocabulary), staves, indices)
@@ -59,13 +59,18 @@ def read_labels(words: Vocabulary, staves: Staves, indices: Sequence[int]) -> li
 
 
 def check_counts(counts: Sequence[int], staves: Staves, indices: Sequence[int], max_length: int) -> None:
-    """Raise CorpusError if there is no staff, or one with more symbols than a model of `max_length` writes.
+    """Raise CorpusError if there is no staff with music, or one with more symbols than a model of `max_length` writes.
 
     Args:
         counts: of the symbols in the labels of the staves at `indices`.
     """
     if not counts:
         raise CorpusError(f"{staves.corpus.path} has no {staves.split} staves; prepare more of them")
+    if not any(counts):
+        raise CorpusError(
+            f"the {staves.split} staves of {staves.corpus.path} have no music; mix the corpus with one that has, as in "
+            "data=engraved+diw"
+        )
     longest = max(range(len(counts)), key=counts.__getitem__)
     if counts[longest] > max_length - 2:
         raise CorpusError(

@@ -6,12 +6,13 @@
              staves of distance / length, a chord one symbol, time signatures taken out of the prediction (and
              out of it alone: a reference that has one counts it as missed)
 
-All rates are fractions. They exceed 1 when a model writes more than there is to read.
+All rates are fractions. They exceed 1 when a model writes more than there is to read. A strip without music has no
+length: what is written on it counts in `ser`, and it has no part in `log_ser`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,6 +96,19 @@ class StaffScore:
 
 
 @dataclass(frozen=True)
+class SourceScore:
+    """What was read of one corpus: its staves, and the edits on them; no length where none of them has music."""
+
+    staves: int
+    edits: Edits
+
+    def __str__(self) -> str:
+        if self.edits.length:
+            return f"{self.edits.rate:.4f} on {self.staves:,} staves"
+        return f"{self.edits.distance / self.staves:.2f} symbols written per strip, on {self.staves:,} without music"
+
+
+@dataclass(frozen=True)
 class SerSummary:
     """Rates over many staves, as fractions; `ser_pitch` and `ser_lift` are nan when no staff has a note."""
 
@@ -128,14 +142,14 @@ def score_staff(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> St
 def summarize(scores: Iterable[StaffScore]) -> SerSummary:
     """Put the scores of a corpus together.
 
-    A staff with an empty reference (a negative image) adds its distance, everything read into it, and no
-    length. In `log_ser`, a mean of ratios, its length counts as 1: 0 if nothing was read, else the number of
-    symbols.
+    A staff with an empty reference (a negative image) adds its distance, everything read into it, and no length. It
+    is left out of `log_ser`, a mean of ratios: the training log's benchmark had no such staves.
 
     Raises:
         CorpusError: no reference has a symbol, so that there is no rate.
     """
     staves = list(scores)
+    rates = [staff.log.rate for staff in staves if staff.log.length]
     total = _sum(staff.total for staff in staves)
     if not total.length:
         raise CorpusError(f"none of {len(staves)} staves has a symbol to read: a symbol error rate needs some")
@@ -147,9 +161,17 @@ def summarize(scores: Iterable[StaffScore]) -> SerSummary:
         ser_rhythm=_sum(staff.rhythm for staff in staves).rate,
         ser_pitch=_sum(staff.pitch for staff in staves).rate,
         ser_lift=_sum(staff.lift for staff in staves).rate,
-        log_ser=sum(staff.log.distance / max(staff.log.length, 1) for staff in staves) / len(staves),
+        log_ser=sum(rates) / len(rates),
         by_class={error: by_class[error] / total.length for error in ErrorClass},
     )
+
+
+def by_source(staves: Iterable[tuple[str, StaffScore]]) -> dict[str, SourceScore]:
+    """The scores of each corpus by its name, in the order of the names."""
+    scores: defaultdict[str, list[Edits]] = defaultdict(list)
+    for source, score in staves:
+        scores[source].append(score.total)
+    return {source: SourceScore(len(edits), _sum(edits)) for source, edits in sorted(scores.items())}
 
 
 def _edits(prediction: Sequence[Hashable], reference: Sequence[Hashable]) -> Edits:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
 from datasets.vocabulary import vocabulary
 from omr_model.config import ModelConfig
 from omr_model.decoder import Decoder, Logits
+from omr_model.distortion import Shots, photograph
 from omr_model.encoder import Encoder
 
 
@@ -19,6 +22,7 @@ class Batch:
     Attributes:
         image: gray levels, uint8, [B, 1, H, W].
         rhythm, pitch, lift, note: ids, int64, [B, T]: `[BOS]`, the symbols, `[EOS]`, then padding.
+        shots: camera effects that are still to be made (`photographed`), or None.
     """
 
     image: Tensor
@@ -26,14 +30,23 @@ class Batch:
     pitch: Tensor
     lift: Tensor
     note: Tensor
+    shots: Shots | None = None
 
     def to(self, device: str) -> Batch:
         """The same staves on a device; pinned memory is copied without waiting."""
-        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
+        return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Called by torch's DataLoader when it is to pin."""
-        return Batch(**{name: tensor.pin_memory() for name, tensor in vars(self).items()})
+        return self._each(lambda part: part.pin_memory())
+
+    def photographed(self) -> Batch:
+        """The same staves after their camera effects, which are made where the images are."""
+        return self if self.shots is None else replace(self, image=photograph(self.image, self.shots), shots=None)
+
+    def _each(self, change: Callable[[Any], Any]) -> Batch:
+        parts: dict[str, Any] = {name: part for name, part in vars(self).items() if part is not None}
+        return Batch(**{name: change(part) for name, part in parts.items()})
 
 
 class TrOMR(nn.Module):

@@ -14,7 +14,8 @@ from pathlib import Path
 from datasets.command_line import check_choice, main
 from datasets.errors import CheckpointError, ConfigError
 from datasets.files import restore_folder
-from datasets.prepare import CORPORA, PrepareConfig, prepare
+from datasets.prepare import prepare
+from datasets.prepare_config import CORPORA, OPTIONS, PrepareConfig
 from omr_model import checkpoint
 from omr_model.config import TrainingConfig, replace_fields
 from omr_model.device import preset_for_device
@@ -27,11 +28,10 @@ class TrainJob(TrainingConfig):
     """One training.
 
     Attributes:
-        preset: `paper`, `tiny`, or `auto` by the device; names the defaults of everything else.
+        preset: one of `PRESETS`, or `auto` by the device; names the defaults of everything else.
         fast: mixed precision, torch.compile and fused AdamW, or none of them; None leaves it to the preset.
-        data, staff: the corpus and the size of its staves, prepared first where it is not yet.
-        limit: at most about so many staves are prepared.
-        corpora: where prepared corpora are.
+        data, staff, root, accidentals, images, mei, split, limit, corpora: the corpus, as `datasets.prepare` is told;
+            prepared first where it is not yet.
         to: the checkpoint's folder, written after every epoch.
         resume: go on from the checkpoint in `to`.
     """
@@ -40,10 +40,22 @@ class TrainJob(TrainingConfig):
     fast: bool | None = None
     data: str = "engraved"
     staff: str = "short"
+    root: str = ""
+    accidentals: str = ""
+    images: str = ""
+    mei: str = ""
+    split: str = ""
     limit: int | None = None
     corpora: str = str(CORPORA)
     to: str = ""
     resume: bool = False
+
+    def preparation(self) -> PrepareConfig:
+        """The part that names the corpus."""
+        options = {option: getattr(self, option) for option in OPTIONS}
+        return PrepareConfig(
+            data=self.data, staff=self.staff, root=self.root, limit=self.limit, corpora=self.corpora, **options
+        )
 
     def training(self) -> TrainingConfig:
         """The part that decides the numbers."""
@@ -70,7 +82,7 @@ def train(job: TrainJob) -> None:
     restore_folder(folder)
     if folder.exists() and not job.resume:
         raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
-    corpus = prepare(PrepareConfig(data=job.data, staff=job.staff, limit=job.limit, corpora=job.corpora))
+    corpus = prepare(job.preparation())
 
     trainer = Trainer(job.training(), corpus)
     if job.resume:

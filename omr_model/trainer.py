@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -27,6 +28,7 @@ from omr_model.dropout import DropoutSchedule
 from omr_model.evaluation import Evaluation, evaluate
 from omr_model.fits import check_fits
 from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
+from omr_model.mix import MixPlan, Stock
 from omr_model.model import Batch, TrOMR
 from omr_model.optimizer import adamw, learning_rate
 
@@ -106,12 +108,10 @@ class Trainer:
         for data in (self.data, self.validation):
             check_lengths(data, config.model.max_length)
         self.order = EpochOrder(
-            train.sources(),
-            config.train.mix,
+            MixPlan(Stock.of(train), config.train.mix, config.train.seed),
             config.train.staves_per_epoch,
             config.train.batch_size,
             config.train.accumulation,
-            config.train.seed,
         )
         self.loader = self._loader()
 
@@ -195,7 +195,7 @@ class Trainer:
         accumulated = self.config.train.accumulation
         step, place = divmod(index, accumulated)
         self.dropout.set(step / self.steps)
-        batch = batch.to(str(self.device))
+        batch = batch.to(str(self.device)).photographed()
         with autocast(self.device, self.precision):
             losses: Losses = self.loss(self.forward(batch), batch)
         self.scaler.scale(losses.total / accumulated).backward()  # type: ignore[no-untyped-call]
@@ -235,6 +235,7 @@ class Trainer:
     def _loader(self) -> DataLoader[Any]:
         train = self.config.train
         length = self.config.model.max_length if train.compile else None  # fixed shapes compile once
+        cv2.setNumThreads(1)  # the workers are forked: in OpenCV's pool of threads, which they would inherit, nobody is
         return DataLoader(
             TrainingStaves(self.data, train.mix),
             batch_sampler=self.order,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import textwrap
 from collections import Counter
@@ -16,6 +17,7 @@ from results.provenance import Hardware
 from results.ranking import RankedTrial
 from results.report_sections import ranking_table, scientific, setting, table
 from results.schema import ERROR_CLASSES, SER_BRANCHES
+from results.statistics import ser_interval
 from results.study import StudyRecord
 from results.verdict import interval_text, percent, verdict
 
@@ -46,21 +48,20 @@ class TrialReport:
 
     def text(self) -> str:
         """The page."""
+        own = self.samples.filter(pc.field("trial_id") == self.trial.trial_id)
         sections = {
             "Setting": setting(self.study, self.trial, self.ranking),
-            "Symbol error rate": _rates(self.study, self.trial, self.epoch, self._staves()),
+            "Symbol error rate": _rates(self.study, self.trial, self.epoch, own.num_rows),
+            "By corpus": _by_source(own),
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
             "Ranking": ranking_table(self.study, self.ranking),
             "Scientific parameters": scientific(self.study, self.ranking),
-            "Worst staves": _worst_staves(self.samples, self.trial.trial_id),
+            "Worst staves": _worst_staves(own),
             "Provenance": _provenance(self.study),
             "How to use it": _usage(self.folder),
         }
         title = f"# Trial {self.trial.number} of study {self.study.name}\n\n{self.verdict()}\n"
         return "\n".join([title, *(f"## {name}\n\n{body}\n" for name, body in sections.items() if body)])
-
-    def _staves(self) -> int:
-        return pc.sum(pc.equal(self.samples["trial_id"], self.trial.trial_id)).as_py() or 0
 
     def verdict(self) -> str:
         """The page's first paragraph (`results.verdict`)."""
@@ -85,8 +86,27 @@ def _rates(study: StudyRecord, trial: RankedTrial, epoch: Mapping[str, Any], sta
     return f"{table(['', 'SER', '95 % interval'], rows)}\n\n{notes}"
 
 
-def _worst_staves(samples: pa.Table, trial_id: str) -> str:
-    staves = samples.filter(pc.field("trial_id") == trial_id).to_pylist()
+def _by_source(samples: pa.Table) -> str:
+    """The rate of each corpus, where the staves come from several; "" where not."""
+    sources = sorted(set(samples["source"].to_pylist()))
+    if len(sources) < 2:
+        return ""
+    rows = [(source, *_rate(samples.filter(pc.field("source") == source))) for source in sources]
+    return table(["corpus", "staves", "SER", "95 % interval"], rows)
+
+
+def _rate(samples: pa.Table) -> tuple[str, str, str]:
+    """Of one corpus: how many staves, SER and its interval; of strips without music what is written on one."""
+    distances, lengths = samples["distance"].to_numpy(), samples["reference_length"].to_numpy()
+    if not lengths.sum():
+        return str(len(lengths)), f"no music: {distances.mean():.2f} symbols written per strip", ""
+    low, high = ser_interval(distances, lengths, samples["work"].to_pylist())
+    interval = "" if math.isnan(low) else f"{100 * low:.1f} to {percent(high)}"
+    return str(len(lengths)), percent(distances.sum() / lengths.sum()), interval
+
+
+def _worst_staves(samples: pa.Table) -> str:
+    staves = samples.to_pylist()
     staves.sort(key=lambda row: (-row["distance"] / max(row["reference_length"], 1), row["staff_id"]))
     if not staves:
         return "The checkpoint has no samples."

@@ -2,6 +2,7 @@
 
 space=dropout model=paper         a choice in a group: a YAML file in search/conf/<group>/
 space=[dropout,depth]             several spaces in one; space=all is all of them
+data=cpms+grandstaff              a mixture of the moment, beside the named corpora
 experiment=run_56                 the settings of a run of the training log
 base=study:mine                   those of another study's best trial
 model.decoder.depth=6             a field of `SearchConfig`
@@ -28,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datasets.command_line import check_choice, flat_fields, typed, unlocked
 from datasets.errors import ConfigError
+from datasets.mixture import SEPARATOR, data_names, parts_of
 from omr_model.config import TrainingConfig, replace_fields
 from omr_model.presets import FAST, PLAIN, PRESETS
 from search.base import FROM_STUDY, RUN, base_node, experiment_of
@@ -43,9 +45,10 @@ SAME_FOR_ALL = {
 }
 """Fields that no space may move: trials that differ in them do not compare."""
 VOCABULARY, COMMON_VOCABULARY = "model.vocabulary", "reduced"
+NEGATIVES = "train.mix.negatives"
 NO_GPU = {"trial.gpus=0", "cluster.gpus=0", "train.device=cpu"}
 DEFAULT_SPACES = ["dropout"]
-BUDGET_OF_PRESET = {"paper": "full", "tiny": "quick"}
+BUDGET_OF_PRESET = {"paper": "full", "grand": "full", "tiny": "quick", "line": "quick"}
 
 
 def compose(words: Sequence[str]) -> SearchConfig:
@@ -71,7 +74,7 @@ def compose(words: Sequence[str]) -> SearchConfig:
     _check_space_targets(config)
     if config.history == "none":
         config = replace(config, space=replace(config.space, points={}))
-    return _comparable(config)
+    return _settled(config)
 
 
 def device_note(words: Sequence[str]) -> str | None:
@@ -84,12 +87,12 @@ def device_note(words: Sequence[str]) -> str | None:
 
 
 def choices(group: str) -> list[str]:
-    """The names that a group offers: its files, and for `model` the presets that Python defines."""
+    """The names that a group offers: its files, and what Python defines: presets of `model`, corpora of `data`."""
     folder = resources.files(CONF) / group
     files = (
         {path.name.removesuffix(".yaml") for path in folder.iterdir() if _is_yaml(path)} if folder.is_dir() else set()
     )
-    more = {"model": set(PRESETS), "space": {ALL}}
+    more = {"model": set(PRESETS), "data": set(data_names()), "space": {ALL}}
     return sorted(files | more.get(group, set()))
 
 
@@ -99,11 +102,13 @@ def space_names(words: Sequence[str]) -> list[str]:
 
 
 def _register() -> None:
-    """Give Hydra the types of all fields, and the model presets that Python defines."""
+    """Give Hydra the types of all fields, and the presets and corpora that Python defines."""
     store = ConfigStore.instance()
     store.store(name="schema", node=unlocked(SearchConfig()))
     for name, preset in PRESETS.items():
         store.store(group="model", name=name, node=training_node(preset), package="_global_")
+    for name in data_names():
+        store.store(group="data", name=name, node={"name": name})
 
 
 def training_node(training: TrainingConfig) -> dict[str, Any]:
@@ -128,7 +133,8 @@ def _check_words(words: Sequence[str]) -> dict[str, list[str]]:
             if len(chosen[key]) > 1 and key != "space":
                 raise ConfigError(f"{word}: {key} takes one name; only spaces combine")
             for name in chosen[key]:
-                check_choice(key, name, choices(key))
+                if not (key == "data" and parts_of(name)):
+                    check_choice(key, name, choices(key))
     if ALL in chosen.get("space", []) and chosen["space"] != [ALL]:
         raise ConfigError(f"space=[{','.join(chosen['space'])}]: {ALL} is all the others, and stands alone")
     return chosen
@@ -188,13 +194,19 @@ def _speed(named: dict[str, str]) -> list[str]:
     return [f"{field}={value}" for field, value in {"true": FAST, "false": PLAIN}.get(fast, {}).items()]
 
 
-def _comparable(config: SearchConfig) -> SearchConfig:
-    """A search over vocabularies compares in the one that all of them can be written in."""
+def _settled(config: SearchConfig) -> SearchConfig:
+    """The base with what a space needs: fields that are left open elsewhere.
+
+    A search over vocabularies compares in the one that all of them can be written in. One over the share of
+    negatives begins without any, as "as many as the corpus has" is no number.
+    """
     moved = {target for one in config.space.parameters.values() if one.role != "fixed" for target in one.targets}
-    if VOCABULARY not in moved or config.train.scored_in:
-        return config
-    training = replace_fields(config.training(), {"train.scored_in": COMMON_VOCABULARY})
-    return replace(config, train=training.train)
+    fields: dict[str, Any] = {}
+    if VOCABULARY in moved and not config.train.scored_in:
+        fields["train.scored_in"] = COMMON_VOCABULARY
+    if NEGATIVES in moved and config.train.mix.negatives is None:
+        fields[NEGATIVES] = 0.0
+    return replace(config, train=replace_fields(config.training(), fields).train) if fields else config
 
 
 def _preset(words: Sequence[str]) -> str:
@@ -207,6 +219,8 @@ def _preset(words: Sequence[str]) -> str:
 def _quoted(word: str) -> str:
     """A field of text in Hydra's quotes, so that a path with spaces or a name of digits stays what it is."""
     name, _, value = word.partition("=")
+    if name == "data" and SEPARATOR in value:
+        return f"data.name='{value}'"  # a mixture of the moment has no file
     if f"{name}.".startswith(WEIGHTS):
         return f"++{word}"  # a mapping, whose keys are the corpus's
     if name in GROUPS or not isinstance(flat_fields(SearchConfig()).get(name), str):

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets.command_line import check_choice, check_range
 from datasets.errors import ConfigError
-from datasets.prepare import CORPORA
+from datasets.prepare_config import CORPORA
 from datasets.staff import STAFF_SIZES, StaffSize
 from omr_model.config import TrainingConfig
 from results.study import DEFAULT_LOG, DEFAULT_STUDIES
@@ -103,10 +103,15 @@ class SpaceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The corpus: a source's name, at most about `limit` staves, staves of the model's size if `auto`."""
+    """The corpus, as `datasets.prepare` is told (`PrepareConfig`); `staff=auto` is that of the model's picture."""
 
     name: str = "engraved"
     staff: str = "auto"
+    root: str = ""
+    accidentals: str = ""
+    images: str = ""
+    mei: str = ""
+    split: str = ""
     limit: int | None = None
     seed: int = 0
 

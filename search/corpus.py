@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datasets.archives import is_archive, unpack
+from datasets.errors import ConfigError, CorpusError
 from datasets.manifest import Manifest
-from datasets.prepare import PrepareConfig, prepare, request_of
+from datasets.mixture import mix, parts_of
+from datasets.prepare import parts_prepared, prepare, request_of
+from datasets.prepare_config import OPTIONS, PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
-from search.config import SearchConfig
+from search.config import ParameterConfig, PointConfig, SearchConfig, SpaceConfig
+from search.space import WEIGHTS
 
 FEW, SAMPLE, LARGE_SAMPLE = 32, 128, 1024
 """Staves: of two samples, whose difference has none of the seconds that any preparation takes; and of a larger one,
@@ -56,8 +61,41 @@ def preparation(config: SearchConfig) -> PrepareConfig:
     """
     data = config.data
     return PrepareConfig(
-        data=data.name, staff=config.staff().name, limit=data.limit, seed=data.seed, corpora=config.paths.corpora
+        data=data.name,
+        staff=config.staff().name,
+        root=data.root,
+        limit=data.limit,
+        seed=data.seed,
+        corpora=config.paths.corpora,
+        **{option: getattr(data, option) for option in OPTIONS},
     )
+
+
+def fitted(config: SearchConfig, sources: Collection[str]) -> SearchConfig:
+    """The search without the parameters that move nothing but weights of sources that the corpus does not have.
+
+    A space of weights is written for certain corpora, and `space=all` has all such spaces.
+
+    Raises:
+        ConfigError: nothing is left to search.
+    """
+    space = config.space
+    kept = {name: one for name, one in space.parameters.items() if not _is_of_others(one, sources)}
+    if space.parameters and not kept:
+        raise ConfigError(
+            f"the space moves nothing but weights of sources that data={config.data.name} does not have: "
+            f"{', '.join(space.parameters)}; it has {', '.join(sorted(sources))}"
+        )
+    points: dict[str, PointConfig] = {}
+    for name, point in space.points.items():
+        values = {one: value for one, value in point.values.items() if one in kept or one not in space.parameters}
+        points |= {name: replace(point, values=values)} if values else {}
+    return replace(config, space=SpaceConfig(parameters=kept, points=points))
+
+
+def _is_of_others(parameter: ParameterConfig, sources: Collection[str]) -> bool:
+    weighed = [target.removeprefix(WEIGHTS) for target in parameter.targets if target.startswith(WEIGHTS)]
+    return bool(weighed) and len(weighed) == len(parameter.targets) and not set(weighed) & set(sources)
 
 
 @contextmanager
@@ -65,17 +103,43 @@ def planned_corpus(config: PrepareConfig) -> Iterator[PlannedCorpus]:
     """The corpus where it is prepared, else a sample of it, which goes again when the block ends.
 
     Raises:
-        CorpusError: it was prepared with other settings, it is damaged, or the source has nothing to give.
+        CorpusError: it was prepared with other settings, it is damaged, or the source has nothing to give; or a part
+            of a mixture is not prepared.
     """
+    if config.parts:
+        with tempfile.TemporaryDirectory(prefix="omr-plan-") as folder:
+            mixture = mix(Path(folder, config.folder.name), config.data, _parts(config), parts_of(config.data))
+            yield PlannedCorpus(mixture, None)
+        return
     if config.folder.exists():
         yield PlannedCorpus(prepare(config, quiet=True), None)
         return
     with tempfile.TemporaryDirectory(prefix="omr-plan-") as folder:
+        config = _unpacked(config, Path(folder))
         few = _sample(config, FEW, Path(folder, "few")).manifest
         sample = _sample(config, SAMPLE, Path(folder, "sample"))
         if not sample.manifest.splits["validation"].staves and sample.manifest.staves == SAMPLE:
             sample = _sample(config, LARGE_SAMPLE, Path(folder, "large"))
         yield PlannedCorpus(sample, whole_of(few, sample.manifest, _staves(config, sample.manifest)))
+
+
+def _parts(mixture: PrepareConfig) -> list[PreparedCorpus]:
+    missing = [part.data for part in mixture.parts if not part.folder.exists()]
+    if missing:
+        raise CorpusError(
+            f"plan=true measures a mixture on its own staves, and of data={mixture.data} {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not prepared in {mixture.corpora}; prepare it first with "
+            f"`python -m datasets.prepare data={mixture.data} staff={mixture.staff}`"
+        )
+    return parts_prepared(mixture, quiet=True)
+
+
+def _unpacked(config: PrepareConfig, folder: Path) -> PrepareConfig:
+    """The same, but its archive is unpacked once for all samples."""
+    if not is_archive(Path(config.root)):
+        return config
+    unpack(Path(config.root), folder / "root")
+    return replace(config, root=str(folder / "root"))
 
 
 def whole_of(few: Manifest, sample: Manifest, staves: int) -> Whole:

@@ -172,14 +172,15 @@ def _short_epochs(trainer: Trainer) -> tuple[EpochRecord, EpochRecord]:
     The first two are a single step each: one has what a first step costs, such as compiling, the other has not.
     Where a step takes very long, they are enough.
     """
-    from omr_model.data import StaffDataset
+    from omr_model.data import StaffDataset, validation_choice
 
     accumulation, validation = trainer.config.train.accumulation, trainer.validation
     records: list[EpochRecord] = []
 
     def shorten(batches: int, scored: int) -> None:
         trainer.order.batches = batches
-        trainer.validation = StaffDataset(validation.staves, validation.vocabulary, validation.indices[:scored])
+        chosen = [validation.indices[place] for place in validation_choice(len(validation), scored)]
+        trainer.validation = StaffDataset(validation.staves, validation.vocabulary, chosen)
 
     def look(record: EpochRecord) -> None:
         records.append(record)

@@ -13,7 +13,7 @@ import optuna
 from omr_model.config import TrainingConfig
 from results.provenance import collect
 from search.config import SearchConfig
-from search.corpus import PlannedCorpus, planned_corpus, preparation
+from search.corpus import PlannedCorpus, fitted, planned_corpus, preparation
 from search.cost import Measurement, Schedule, cost
 from search.measure import Job, gpu_of, measure
 from search.plan_text import (
@@ -56,12 +56,14 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
     space = space_of(config)
     sampler_of(config, space)
     slots = slots_of(config, this_machine())
-    schedule = schedule_of(config, space, slots)
-    say("plan", plan_text(config, spaces, schedule))
+    say("plan", plan_text(config, spaces, schedule_of(config, space, slots)))
 
     with planned_corpus(preparation(config)) as corpus:
         if corpus.whole is None:
+            config = fitted(config, corpus.corpus.manifest.sources)
+            space = space_of(config)
             check_trainings(config, space, corpus.corpus)
+        schedule = schedule_of(config, space, slots)
         say("corpus", corpus_text(preparation(config).folder.name, corpus))
         settings = settings_to_measure(space, slots.beside, config.seed)
         measured = _measure_in_rounds(settings, corpus, slots)

@@ -202,7 +202,8 @@ def completed(runs: Sequence[LogRun]) -> list[LogRun]:
     """
     known = [run for run in runs if RECORDED in run.settings]
     usual = {target: leaf(PRESETS["paper"], target) for run in known for target in run.settings}
-    return [replace(run, settings=usual | run.settings) for run in known]
+    said = {target: value for target, value in usual.items() if value is not None}  # None is no value to compare
+    return [replace(run, settings=said | run.settings) for run in known]
 
 
 def _values(settings: Mapping[str, Any], space: SearchSpace) -> Values:

@@ -29,7 +29,7 @@ from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, read_study, wr
 from results.training_log import add_entry, read_log
 from search.config import SearchConfig
 from search.console import Console
-from search.corpus import preparation
+from search.corpus import fitted, preparation
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
 from search.samplers import build_sampler, grid_size
@@ -54,6 +54,11 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     _refuse_existing(config.folder(), logged)
 
     corpus = prepare(preparation(config))
+    if (fit := fitted(config, corpus.manifest.sources)) != config:
+        left_out = config.space.parameters.keys() - fit.space.parameters.keys()
+        print(f"{'left out':<10} {', '.join(sorted(left_out))}: {corpus.path.name} has no such sources")
+        config, space = fit, space_of(fit)
+        sampler = sampler_of(config, space)
     check_trainings(config, space, corpus)
 
     with _claimed(config.folder()) as folder, _entered_if_it_breaks_off(config):

@@ -10,7 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on models this sm
 import pytest
 from hypothesis import settings
 
-from datasets.prepare import PrepareConfig, prepare
+from datasets.prepare import prepare
+from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
 
 settings.register_profile("omr", deadline=None)  # shared machines stall; time is no property of the code

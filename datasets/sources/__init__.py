@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from datasets.sources.base import SPLITS, Harvest, Piece, Reject, Request, Source, UnusableError
+from datasets.sources.camera_primus import CameraPrimusSource
+from datasets.sources.cpms import CpmsSource
+from datasets.sources.diw import DocumentsSource
 from datasets.sources.engraved import EngravedSource
+from datasets.sources.grandstaff import GrandStaffSource
+from datasets.sources.photographed import PhotographedSource
 
 __all__ = ["SOURCES", "SPLITS", "Harvest", "Piece", "Reject", "Request", "Source", "UnusableError", "by_name"]
 
@@ -26,6 +31,11 @@ def by_name(sources: Iterable[Source]) -> Mapping[str, Source]:
 
 SOURCES = by_name(
     [
+        CameraPrimusSource(),
+        CpmsSource(),
+        DocumentsSource(),
         EngravedSource(),
+        GrandStaffSource(),
+        PhotographedSource(),
     ]
 )

@@ -14,6 +14,7 @@ from datasets.staff import StaffSample, StaffSize
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_SHARES = (8, 1, 1)  # tenths
+REASON_TOO_LONG = "more symbols than the size allows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,15 @@ class Request:
     root: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def folder(self) -> Path:
+        """The root of a source that needs one."""
+        assert self.root is not None, "the preparation asks no source for files without a root"
+        return self.root
+
     def path(self, piece: Piece) -> Path:
         """The file or folder that a piece of `root` names."""
-        assert self.root is not None, "the preparation asks no source for files without a root"
-        return self.root / piece.content
+        return self.folder / piece.content
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from datasets import conversion
 from datasets.chunks import Chunk
 from datasets.images import WHITE
 from datasets.notation import format_semantic, parse
-from datasets.prepare import REJECTS_NAME, PrepareConfig, prepare
+from datasets.prepare import REJECTS_NAME, prepare
+from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
 from datasets.sources import SOURCES, SPLITS, Request
 from datasets.staff import STAFF_SIZES, StaffSample

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 
+from datasets.seeds import seed_from
 from datasets.shards import PreparedCorpus
-from datasets.sources import EngravedSource, Request, by_name
-from datasets.sources.engraved import COLLECTIONS, STAVES_OF_A_TUNE, before_key_change, normalised_title
+from datasets.sources import EngravedSource, Harvest, Request, UnusableError, by_name
+from datasets.sources.engraved import COLLECTIONS, STAVES_OF_A_TUNE
 from datasets.staff import STAFF_SIZES
-from tests.contracts.corpus import CorpusContract
+from tests.contracts.corpus import CorpusContract, FilesContract
+from tests.corpora import scores
 
 REQUEST = Request(size=STAFF_SIZES["short"])
 
@@ -21,6 +26,83 @@ class TestEngravedFull(CorpusContract):
     data = "engraved"
     staff = "full"
     limit = 20
+
+
+class TestEngravedGrand(CorpusContract):
+    data = "engraved"
+    staff = "grand"
+    limit = 20
+
+
+class TestScoresOfAUser(FilesContract):
+    data = "engraved"
+    outcomes: ClassVar[dict[str, str]] = {
+        "good": "accepted",
+        "with spaces, and commas": "accepted",
+        "cut_short": "not well-formed XML",
+        "no_picture_at_all": "not well-formed XML",
+        "._leftover": "not seen",
+    }
+
+    @classmethod
+    def make_root(cls, folder: Path) -> str:
+        scores.make(folder, 21)
+        return str(folder)
+
+    @classmethod
+    def picture(cls) -> bytes:  # type: ignore[override]
+        return scores.music_xml(1000).encode()
+
+    @classmethod
+    def label(cls) -> bytes:  # type: ignore[override]
+        return b""
+
+    @classmethod
+    def add(cls, root: Path, name: str, picture: bytes | None, label: bytes | None) -> None:
+        del label
+        assert picture is not None
+        own_music = scores.music_xml(seed_from(0, name)).encode()  # the same twice would stand in two splits
+        scores.add(root, name, own_music if picture == cls.picture() else picture)
+
+
+def test_every_staff_of_a_users_score_and_every_tune_of_a_book_is_taken(tmp_path: Path) -> None:
+    scores.make(tmp_path, 3)
+    source, request = EngravedSource(), Request(size=STAFF_SIZES["full"], root=tmp_path)
+    names = {staff.staff_id for piece in source.pieces(request) for staff in source.staves(piece, request).staves}
+    assert names == {
+        "piano/piece 0.musicxml/staff-1/1",
+        "piano/piece 0.musicxml/staff-2/1",
+        "songs/piece 1.musicxml/staff-1/1",
+        "songs/piece 2.musicxml/staff-1/1",
+        "songs/book.abc/1/staff-1/1",
+        "songs/book.abc/2/staff-1/1",
+        "songs/book.abc/3/staff-1/1",
+    }
+
+
+def test_the_grand_staves_of_a_users_piano_music_are_taken(tmp_path: Path) -> None:
+    scores.make(tmp_path, 3)
+    source, request = EngravedSource(), Request(size=STAFF_SIZES["grand"], root=tmp_path)
+    harvests: dict[str, Harvest | str] = {}
+    for piece in source.pieces(request):
+        try:
+            harvests[piece.name] = source.staves(piece, request)
+        except UnusableError as error:
+            harvests[piece.name] = error.reason
+    piano = harvests.pop("piano/piece 0.musicxml")
+    assert isinstance(piano, Harvest)
+    assert [staff.staff_id for staff in piano.staves] == ["piano/piece 0.musicxml/1"]
+    assert piano.staves[0].semantic.count("clef-") == 2
+    assert piano.staves[0].source == "scores"
+    assert set(harvests.values()) == {"no grand staff"}
+
+
+def test_settings_of_one_chorale_tune_stand_in_one_split() -> None:
+    pieces = EngravedSource().pieces(Request(size=STAFF_SIZES["grand"]))
+    groups = {piece.work.removeprefix("chorales/"): piece.group for piece in pieces}
+    # "O Haupt voll Blut und Wunden" in E minor, F major and A minor
+    assert groups["bwv244.15"] == groups["bwv244.54"] == groups["bwv270"]
+    assert len(set(groups.values())) > 200
 
 
 def test_all_collections_take_part(corpus: PreparedCorpus) -> None:
@@ -41,23 +123,9 @@ def test_a_tune_gives_few_staves(corpus: PreparedCorpus) -> None:
 
 def test_there_are_enough_tunes_for_both_sizes() -> None:
     source = EngravedSource()
-    limits = [source.default_limit(size) or 0 for size in STAFF_SIZES.values()]
+    limits = [source.default_limit(size) or 0 for size in STAFF_SIZES.values() if size.staves == 1]
     assert min(limits) >= 6000
     assert len(source.pieces(REQUEST)) > max(limits)
-
-
-@pytest.mark.parametrize(
-    ("title", "normalised"),
-    [
-        ("The Bonnie Lass -- Reel", "bonnie lass"),
-        ("Bonny Lass, The", "bonny lass"),
-        ("Das Mädchen", "madchen"),
-        ("Saint Patrick's Day", "saint patricks day"),
-        ("The Reel", "the reel"),
-    ],
-)
-def test_titles_are_compared_by_their_words(title: str, normalised: str) -> None:
-    assert normalised_title(title) == normalised
 
 
 def test_one_title_means_one_split() -> None:
@@ -65,18 +133,6 @@ def test_one_title_means_one_split() -> None:
     for piece in EngravedSource().pieces(REQUEST):
         by_title.setdefault(piece.group, set()).add(piece.split)
     assert max(map(len, by_title.values())) == 1
-
-
-@pytest.mark.parametrize(
-    ("abc", "kept"),
-    [
-        ("K:G\nAB|cd|\n", "K:G\nAB|cd|\n"),
-        ("K:G\nAB|cd|\nK:D\nef|", "K:G\nAB|cd|"),
-        ("K:G\nAB|c[K:D]d|", "K:G\nAB|"),
-    ],
-)
-def test_a_tune_ends_where_its_key_changes(abc: str, kept: str) -> None:
-    assert before_key_change(abc) == kept
 
 
 def test_two_sources_of_one_name_are_refused() -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -89,6 +90,25 @@ def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
     ):
         assert text in report
     assert exported.verdict in report
+
+
+def test_a_mixture_is_told_by_corpus(studies: Path) -> None:
+    path = studies / "demo" / checkpoint_of(BEST) / "samples.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows[:6]:
+        row |= {"source": "cpms"}
+    for row, written in zip(rows[-3:], (0, 2, 5), strict=True):
+        row |= {"source": "diw", "reference_length": 0, "reference": "", "distance": written}
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    report = (run(studies).folder / "report.md").read_text()
+    assert "## By corpus" in report
+    cpms = [row["distance"] / row["reference_length"] for row in rows[:6]]
+    assert f"| cpms | 6 | {100 * sum(cpms) / 6:.1f} % |" in report
+    assert "| diw | 3 | no music: 2.33 symbols written per strip |  |" in report
+
+
+def test_of_one_corpus_there_is_no_table_by_corpus(studies: Path) -> None:
+    assert "By corpus" not in (run(studies).folder / "report.md").read_text()
 
 
 def test_the_difference_to_the_base_is_there_for_machines(empty: Path) -> None:

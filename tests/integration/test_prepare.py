@@ -21,7 +21,8 @@ from datasets.command_line import main
 from datasets.errors import ConfigError, CorpusError
 from datasets.files import locked
 from datasets.manifest import ShardRecord
-from datasets.prepare import PrepareConfig, prepare, run
+from datasets.prepare import prepare, run
+from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
 from datasets.sources import EngravedSource, Piece, Request
 from datasets.staff import STAFF_SIZES
@@ -134,7 +135,7 @@ def test_a_source_without_one_staff_is_an_error(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ({"data": "engravd"}, "data=engravd: no such data; there are engraved"),
+        ({"data": "engravd"}, r"data=engravd: no such data; there are .*did you mean engraved"),
         ({"staff": "tiny"}, "staff=tiny: no such staff; there are short, line, full"),
         ({"limit": 0}, "`limit` must be at least 1, but got 0"),
         ({"workers": 0}, "`workers` must be at least 1"),

@@ -15,6 +15,7 @@ from datasets.shards import PreparedCorpus
 from omr_model import checkpoint
 from omr_model.config import DropoutScheduleConfig, MixConfig, TrainingConfig
 from omr_model.data import EpochOrder, StaffDataset, validation_choice
+from omr_model.mix import MixPlan, Stock
 from omr_model.optimizer import learning_rate
 from omr_model.trainer import EpochRecord, Trainer
 from tests.models import SMALL, training
@@ -189,7 +190,7 @@ def test_weight_decay_leaves_norms_biases_and_embeddings_alone(corpus: PreparedC
 
 
 def test_every_staff_is_drawn_before_one_is_drawn_again() -> None:
-    order = EpochOrder(["a"] * 10, MixConfig(), per_epoch=6, batch_size=2, accumulation=1, seed=3)
+    order = EpochOrder(MixPlan(Stock(["a"] * 10), MixConfig(), seed=3), per_epoch=6, batch_size=2, accumulation=1)
     drawn: list[int] = []
     for epoch in range(5):
         order.epoch = epoch
@@ -201,7 +202,7 @@ def test_every_staff_is_drawn_before_one_is_drawn_again() -> None:
 
 
 def test_an_epoch_may_be_longer_than_the_split() -> None:
-    order = EpochOrder(["a"] * 5, MixConfig(), per_epoch=12, batch_size=4, accumulation=1, seed=0)
+    order = EpochOrder(MixPlan(Stock(["a"] * 5), MixConfig(), seed=0), per_epoch=12, batch_size=4, accumulation=1)
     order.epoch = 1
     assert [len(batch) for batch in order] == [4, 4, 4]
 

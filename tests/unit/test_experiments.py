@@ -72,7 +72,7 @@ def test_a_preset_moves_nothing_that_the_log_does_not_name(row: list[str]) -> No
         assert run.settings[target] == value
     assert moved(config) - set(run.settings) <= {"model.backbone.layers", "model.backbone.channels"}
     mixed = int(row[0]) >= 63
-    assert (config.train.mix.lengths, config.train.mix.negatives) == ((2, 0.025) if mixed else (1, 0.0))
+    assert (config.train.mix.lengths, config.train.mix.negatives) == ((2, 0.025) if mixed else (1, None))
 
 
 def moved(config: TrainingConfig) -> set[str]:

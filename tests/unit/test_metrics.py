@@ -10,7 +10,7 @@ from hypothesis import given
 
 from datasets.errors import CorpusError
 from datasets.notation import Symbol, parse
-from omr_model.metrics import Edits, ErrorClass, StaffScore, score_staff, summarize
+from omr_model.metrics import Edits, ErrorClass, StaffScore, by_source, score_staff, summarize
 from tests.strategies import symbol_salad
 
 STAFF = "clef-G2 keySignature-DM note-F4_quarter note-G4_quarter tie barline rest-half note-A4_half|note-C4_half"
@@ -96,11 +96,23 @@ def test_a_rate_may_exceed_one() -> None:
 
 
 def test_what_is_read_into_a_strip_without_music_counts() -> None:
-    summary = summarize([score("", ""), score("barline barline", ""), score("rest-half", "rest-half")])
+    read, strips = score("barline", "rest-half"), [score("", ""), score("barline barline", "")]
+    summary = summarize([*strips, read])
 
-    assert summary.ser == 2
-    assert summary.log_ser == pytest.approx((0 + 2 + 0) / 3)
+    assert summary.ser == 3
+    assert summary.log_ser == summarize([read]).log_ser == 1
     assert math.isnan(summary.ser_pitch)
+
+
+def test_each_corpus_has_its_own_rate_and_strips_are_told_by_what_is_written_on_them() -> None:
+    long, short = score(STAFF, STAFF), score("barline barline barline", "rest-half")
+    strips = [score("", ""), score("barline", "")]
+    scores = by_source([("diw", strips[0]), ("b", long), ("diw", strips[1]), ("b", short), ("a", short)])
+
+    assert list(scores) == ["a", "b", "diw"]
+    assert scores["b"].edits.rate == summarize([long, short]).ser
+    assert str(scores["b"]) == "0.2727 on 2 staves"
+    assert str(scores["diw"]) == "0.50 symbols written per strip, on 2 without music"
 
 
 @pytest.mark.parametrize("scores", [[], [score("barline", "")]])

@@ -17,14 +17,14 @@ from datasets.shards import PreparedCorpus
 from datasets.vocabulary import BOS, EOS, PAD, vocabulary
 from omr_model.config import MixConfig
 from omr_model.data import EpochOrder, StaffDataset, TrainingStaves, beginning, collate
-from omr_model.mix import NEGATIVE, Draw, MixPlan, check_weights
+from omr_model.mix import NEGATIVE, Draw, MixPlan, Stock, check_weights
 
 SEEDS = st.integers(0, 2**32)
 SOURCES = st.lists(st.sampled_from("abc"), min_size=1, max_size=25).map(lambda names: ["a", *names])
 MIXES = st.builds(
     MixConfig,
     weights=st.fixed_dictionaries({"a": st.floats(0.05, 3)}),
-    negatives=st.floats(0, 0.9),
+    negatives=st.none() | st.floats(0, 0.9),
     lengths=st.integers(1, 4),
 )
 
@@ -48,7 +48,7 @@ def drawn_by(order: EpochOrder, epochs: Iterable[int]) -> list[Draw]:
 
 @given(sources=SOURCES, seed=SEEDS)
 def test_by_default_a_pass_is_every_staff_once_and_whole(sources: list[str], seed: int) -> None:
-    for drawn in passes(MixPlan(sources, MixConfig(), seed), 3):
+    for drawn in passes(MixPlan(Stock(sources), MixConfig(), seed), 3):
         assert sorted(draw.position for draw in drawn) == list(range(len(sources)))
         assert not any(draw.cut for draw in drawn)
 
@@ -56,17 +56,17 @@ def test_by_default_a_pass_is_every_staff_once_and_whole(sources: list[str], see
 @given(seed=SEEDS)
 def test_passes_are_shuffled_across_sources_and_differ(seed: int) -> None:
     sources = ["a"] * 40 + ["b"] * 40
-    first, second = (staves(drawn) for drawn in passes(MixPlan(sources, MixConfig(), seed), 2))
+    first, second = (staves(drawn) for drawn in passes(MixPlan(Stock(sources), MixConfig(), seed), 2))
     assert first != second
     assert 5 < sum(position < 40 for position in first[:40]) < 35
-    assert first != staves(MixPlan(sources, MixConfig(), seed + 1).draws(0, 80))
+    assert first != staves(MixPlan(Stock(sources), MixConfig(), seed + 1).draws(0, 80))
 
 
 @given(sources=SOURCES, mix=MIXES, seed=SEEDS)
 def test_weights_hold_within_rounding_and_every_staff_of_a_source_has_its_turn(
     sources: list[str], mix: MixConfig, seed: int
 ) -> None:
-    drawn = [draw for one in passes(MixPlan(sources, mix, seed), 4) for draw in one if draw.position != NEGATIVE]
+    drawn = [draw for one in passes(MixPlan(Stock(sources), mix, seed), 4) for draw in one if draw.position != NEGATIVE]
     whole = Counter(draw.position for draw in drawn if not draw.cut)
     for source in set(sources):
         of_source = [whole[position] for position, name in enumerate(sources) if name == source]
@@ -79,7 +79,7 @@ def test_weights_hold_within_rounding_and_every_staff_of_a_source_has_its_turn(
 
 @given(sources=SOURCES, mix=MIXES, seed=SEEDS)
 def test_a_staff_is_drawn_once_whole_and_otherwise_cut(sources: list[str], mix: MixConfig, seed: int) -> None:
-    for drawn in passes(MixPlan(sources, mix, seed), 2):
+    for drawn in passes(MixPlan(Stock(sources), mix, seed), 2):
         whole = Counter(staves(draw for draw in drawn if not draw.cut))
         cut = Counter(draw.position for draw in drawn if draw.cut)
         assert cut == Counter({position: (mix.lengths - 1) * times for position, times in whole.items()})
@@ -87,34 +87,103 @@ def test_a_staff_is_drawn_once_whole_and_otherwise_cut(sources: list[str], mix: 
 
 @given(sources=SOURCES, mix=MIXES, seed=SEEDS)
 def test_negatives_have_their_share_of_every_pass(sources: list[str], mix: MixConfig, seed: int) -> None:
-    for drawn in passes(MixPlan(sources, mix, seed), 2):
+    for drawn in passes(MixPlan(Stock(sources), mix, seed), 2):
         music = len(staves(drawn))
-        exact = music * mix.negatives / (1 - mix.negatives)
+        share = mix.negatives or 0
+        exact = music * share / (1 - share)
         assert abs(len(drawn) - music - exact) <= 0.5
         assert not any(draw.cut for draw in drawn if draw.position == NEGATIVE)
 
 
+@st.composite
+def stocks(draw: st.DrawFn) -> Stock:
+    """Staves of some sources, each with its own weight; one of them may be strips without music."""
+    sources = draw(SOURCES)
+    weights = draw(st.dictionaries(st.sampled_from("abc"), st.floats(0.05, 1)))
+    silent = draw(st.sampled_from(["", "b", "c"]))
+    return Stock(sources, [position for position, name in enumerate(sources) if name == silent], weights)
+
+
+@given(stock=stocks(), mix=MIXES, seed=SEEDS)
+def test_no_staff_of_a_source_comes_again_before_the_last_of_them(stock: Stock, mix: MixConfig, seed: int) -> None:
+    drawn = [draw for one in passes(MixPlan(stock, mix, seed), 5) for draw in one if draw.position != NEGATIVE]
+    for source in set(stock.sources):
+        times: Counter[int] = Counter({position: 0 for position, name in enumerate(stock.sources) if name == source})
+        for draw in drawn:
+            if not draw.cut and draw.position in times:
+                assert times[draw.position] == min(times.values())
+                times[draw.position] += 1
+
+
+@given(stock=stocks(), lengths=st.integers(1, 3), seed=SEEDS)
+def test_with_natural_weights_no_corpus_is_begun_anew_before_all_others_are_used_up(
+    stock: Stock, lengths: int, seed: int
+) -> None:
+    """Runs 3 to 77 of the training log mixed their corpora so."""
+    everything = Counter(range(len(stock.sources)))
+    for drawn in passes(MixPlan(Stock(stock.sources, stock.without_music), MixConfig(lengths=lengths), seed), 3):
+        assert Counter(draw.position for draw in drawn if not draw.cut) == everything
+
+
+@given(stock=stocks(), seed=SEEDS)
+def test_the_weights_of_the_corpus_and_those_of_the_training_multiply(stock: Stock, seed: int) -> None:
+    halves = {source: 0.5 * stock.weights.get(source, 1.0) for source in set(stock.sources)}
+    once = MixPlan(Stock(stock.sources, stock.without_music, halves), MixConfig(), seed)
+    both = MixPlan(stock, MixConfig(weights=dict.fromkeys(halves, 0.5)), seed)
+    assert list(once.draws(0, 50)) == list(both.draws(0, 50))
+
+
+def test_the_corpuss_own_negatives_are_drawn_where_it_has_some() -> None:
+    stock = Stock(["a"] * 30 + ["strips"] * 10, range(30, 40))
+    for share, wanted in ((None, 10), (0.0, 0), (0.1, 3), (0.5, 30)):
+        plan = MixPlan(stock, MixConfig(negatives=share), seed=0)
+        assert (plan.negatives, plan.taken) == (wanted, {"a": 30})
+        strips = Counter(draw.position for draw in plan.draws(0, 2 * plan.size) if draw.position >= 30)
+        assert strips.total() == 2 * wanted
+        assert set(strips) <= set(range(30, 40))
+        assert not any(draw.position == NEGATIVE for draw in plan.draws(0, plan.size))
+
+
+def test_the_strips_of_a_corpus_are_never_cut() -> None:
+    plan = MixPlan(Stock(["a"] * 3 + ["strips"] * 4, range(3, 7)), MixConfig(lengths=3), seed=0)
+    assert plan.size == 3 * 3 + 4
+    assert {draw.position for draw in plan.draws(0, 100) if draw.cut} == {0, 1, 2}
+
+
+def test_a_weight_of_strips_is_how_many_of_them_a_pass_has() -> None:
+    stock = Stock(["a"] * 30 + ["strips"] * 10, range(30, 40))
+    assert MixPlan(stock, MixConfig(weights={"strips": 0.5}), seed=0).negatives == 5
+    assert MixPlan(stock, MixConfig(weights={"strips": 0}), seed=0).negatives == 0
+
+
+def test_strips_alone_are_nothing_to_train_on() -> None:
+    with pytest.raises(ConfigError, match="no source of staves with music has a weight above 0"):
+        MixPlan(Stock(["strips"] * 3, range(3)), MixConfig(), seed=0)
+
+
 def test_negatives_stand_everywhere_in_a_pass() -> None:
-    drawn = passes(MixPlan(["a"] * 300, MixConfig(negatives=0.25), seed=0), 1)[0]
+    drawn = passes(MixPlan(Stock(["a"] * 300), MixConfig(negatives=0.25), seed=0), 1)[0]
     assert len(drawn) == 400
     for start in range(0, 400, 100):
         assert 10 < 100 - len(staves(drawn[start : start + 100])) < 40
 
 
 def test_a_weight_of_two_draws_twice_and_of_zero_never() -> None:
-    plan = MixPlan(["a"] * 10 + ["b"] * 6 + ["c"] * 5, MixConfig(weights={"a": 2, "b": 0}), seed=1)
+    plan = MixPlan(Stock(["a"] * 10 + ["b"] * 6 + ["c"] * 5), MixConfig(weights={"a": 2, "b": 0}), seed=1)
     for drawn in passes(plan, 3):
         assert Counter(staves(drawn)) == Counter(dict.fromkeys(range(10), 2)) + Counter(range(16, 21))
 
 
 def test_half_a_weight_shows_a_source_in_two_passes() -> None:
-    first, second = (staves(drawn) for drawn in passes(MixPlan(["a"] * 10, MixConfig(weights={"a": 0.5}), seed=1), 2))
+    first, second = (
+        staves(drawn) for drawn in passes(MixPlan(Stock(["a"] * 10), MixConfig(weights={"a": 0.5}), seed=1), 2)
+    )
     assert (len(first), sorted(first + second)) == (5, list(range(10)))
 
 
 def test_another_source_does_not_change_whose_turn_it_is() -> None:
     mix = MixConfig(weights={"a": 0.5})
-    alone, beside = (MixPlan(["a"] * 10 + more, mix, seed=1) for more in ([], ["b"] * 7))
+    alone, beside = (MixPlan(Stock(["a"] * 10 + more), mix, seed=1) for more in ([], ["b"] * 7))
     for one, other in zip(passes(alone, 3), passes(beside, 3), strict=True):
         assert sorted(staves(one)) == sorted(position for position in staves(other) if position < 10)
 
@@ -123,18 +192,18 @@ def test_another_source_does_not_change_whose_turn_it_is() -> None:
 def test_a_draw_depends_on_its_number_and_the_seed_alone(
     sources: list[str], mix: MixConfig, seed: int, first: int, count: int
 ) -> None:
-    from_the_start = list(MixPlan(sources, mix, seed).draws(0, first + count))
-    assert list(MixPlan(sources, mix, seed).draws(first, count)) == from_the_start[first:]
+    from_the_start = list(MixPlan(Stock(sources), mix, seed).draws(0, first + count))
+    assert list(MixPlan(Stock(sources), mix, seed).draws(first, count)) == from_the_start[first:]
 
 
 def test_every_draw_has_a_seed_of_its_own() -> None:
-    plans = (MixPlan(["a"] * 5, MixConfig(negatives=0.5, lengths=3), seed) for seed in (0, 1))
+    plans = (MixPlan(Stock(["a"] * 5), MixConfig(negatives=0.5, lengths=3), seed) for seed in (0, 1))
     assert len({draw.seed for plan in plans for draw in plan.draws(0, 500)}) == 1000
 
 
 def test_unknown_sources_are_refused_and_the_known_ones_named() -> None:
     with pytest.raises(ConfigError, match=r"train\.mix\.weights\.organ: .* no such source; there are folk, jigs"):
-        MixPlan(["jigs", "folk"], MixConfig(weights={"organ": 2.0}), seed=0)
+        MixPlan(Stock(["jigs", "folk"]), MixConfig(weights={"organ": 2.0}), seed=0)
 
 
 def test_a_mix_of_nothing_is_refused() -> None:
@@ -156,7 +225,7 @@ def test_a_mix_of_nothing_is_refused() -> None:
 def test_epochs_are_whole_steps_of_full_batches(
     sources: list[str], mix: MixConfig, per_epoch: int | None, batch_size: int, accumulation: int
 ) -> None:
-    order = EpochOrder(sources, mix, per_epoch, batch_size, accumulation, seed=0)
+    order = EpochOrder(MixPlan(Stock(sources), mix, seed=0), per_epoch, batch_size, accumulation)
     batches = list(order)
     assert len(batches) == len(order)
     assert {len(batch) for batch in batches} == {batch_size}
@@ -171,11 +240,11 @@ def test_a_resumed_order_draws_what_an_uninterrupted_one_would(
     sources: list[str], mix: MixConfig, seed: int, epoch: int
 ) -> None:
     def order() -> EpochOrder:
-        return EpochOrder(sources, mix, per_epoch=7, batch_size=3, accumulation=1, seed=seed)
+        return EpochOrder(MixPlan(Stock(sources), mix, seed), per_epoch=7, batch_size=3, accumulation=1)
 
     whole = drawn_by(order(), range(epoch + 1))
     assert whole[-6:] == drawn_by(order(), [epoch])
-    assert whole == list(MixPlan(sources, mix, seed).draws(0, len(whole)))
+    assert whole == list(MixPlan(Stock(sources), mix, seed).draws(0, len(whole)))
 
 
 # Samples --------------------------------------------------------------------------------------------------

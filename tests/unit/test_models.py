@@ -30,6 +30,25 @@ class TestPaper(ModelContract):
     config = dataclasses.replace(PRESETS["paper"].model, height=32, width=64)
 
 
+class TestLine(ModelContract):
+    config = PRESETS["line"].model
+
+
+class TestGrand(ModelContract):
+    """Two staves one above the other: more rows of cells than a single one has."""
+
+    config = dataclasses.replace(PRESETS["grand"].model, height=64, width=32)
+
+
+def test_the_line_and_the_grand_preset_are_the_others_networks_on_larger_pictures() -> None:
+    pictures = {"line": ("tiny", 64, 640, 64), "grand": ("paper", 256, 1280, 256)}
+    for name, (like, *picture) in pictures.items():
+        config = PRESETS[name].model
+        assert [config.height, config.width, config.max_length] == picture
+        size = {field: getattr(config, field) for field in ("height", "width", "max_length")}
+        assert dataclasses.replace(PRESETS[like].model, **size) == config
+
+
 def test_the_paper_preset_is_the_papers_model() -> None:
     config = PRESETS["paper"].model
     assert (config.height, config.width, config.max_length) == (128, 1280, 256)

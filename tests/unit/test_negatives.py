@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,19 +11,27 @@ from hypothesis import strategies as st
 from datasets.distortion import distort
 from datasets.images import WHITE, Gray
 from datasets.negatives import KINDS, negative
+from datasets.pictures import PICTURES, package_picture
 from datasets.shards import PreparedCorpus
+from datasets.typesetting import FONTS, words, write
 
 HEIGHT, WIDTH = 64, 256
 
 
 def long_lines(image: Gray) -> list[int]:
-    """Rows of thin dark lines that go through a fifth of the image or more."""
+    """Rows of thin dark lines that go through a fifth of the image or more, with few gaps: notes, but not letters."""
     levels = image.astype(int)
     above, below = np.roll(levels, 3, axis=0), np.roll(levels, -3, axis=0)
     above[:3], below[-3:] = WHITE, WHITE
     dark = levels < np.minimum(above, below) - 30
-    rows = np.flatnonzero(dark.mean(axis=1) > 0.2).tolist()
+    rows = [row for row, line in enumerate(dark) if line.mean() > 0.2 and unbroken(line) > 0.6]
     return [row for row in rows if row - 1 not in rows]
+
+
+def unbroken(line: npt.NDArray[np.bool_]) -> float:
+    """How much of a line is dark, from its first to its last dark pixel."""
+    places = np.flatnonzero(line)
+    return len(places) / int(places[-1] - places[0] + 1)
 
 
 def five_equidistant(rows: list[int]) -> bool:
@@ -48,7 +57,7 @@ def test_every_kind_comes_about_equally_often(monkeypatch: pytest.MonkeyPatch) -
     drawn: list[str] = []
     for name in KINDS:
         monkeypatch.setitem(KINDS, name, lambda image, rng, name=name: drawn.append(name))  # noqa: ARG005
-    for seed in range(400):
+    for seed in range(100 * len(KINDS)):
         negative(HEIGHT, WIDTH, seed)
     assert set(drawn) == set(KINDS)
     assert all(70 < drawn.count(name) < 130 for name in KINDS)
@@ -81,7 +90,7 @@ def test_the_test_would_see_a_staff(corpus: PreparedCorpus) -> None:
 
 @pytest.mark.parametrize("size", [(64, 256), (128, 1280)])
 def test_there_is_no_staff(size: tuple[int, int]) -> None:
-    for seed in range(100):
+    for seed in range(200):
         assert not five_equidistant(long_lines(negative(*size, seed))), seed
 
 
@@ -93,3 +102,24 @@ def test_ruled_lines_are_seen_and_fewer_than_five() -> None:
         counts.append(len(long_lines(image)))
     assert max(counts) <= 4
     assert len(set(counts)) > 2
+
+
+def test_the_packages_pictures_are_there_and_have_contrast() -> None:
+    for name in PICTURES:
+        picture = package_picture(name)
+        assert min(picture.shape) > 80
+        assert np.std(picture) > 20
+
+
+@given(letters=st.integers(0, 200), seed=st.integers(0, 1000))
+def test_text_is_about_as_long_as_asked_for(letters: int, seed: int) -> None:
+    text = words(letters, np.random.default_rng(seed))
+    assert 0 < len(text) <= max(1, letters)
+    assert len(text) >= 0.4 * letters - 10
+
+
+@pytest.mark.parametrize("font", FONTS)
+def test_every_font_prints(font: str) -> None:
+    image = np.full((40, 200), WHITE, np.uint8)
+    write(image, [((5, 30), "Notes")], font, 24, 10)
+    assert 0.02 < (image < 128).mean() < 0.5

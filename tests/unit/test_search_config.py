@@ -10,10 +10,11 @@ import pytest
 
 from datasets.errors import ConfigError, StudyError
 from omr_model.config import replace_fields
-from omr_model.presets import PRESETS
+from omr_model.presets import PRESETS, STAFF_OF_PRESET
 from results.study import read_study, write_study
 from search.compose import ALL, GROUPS, as_yaml, choices, compose, device_note, space_names
 from search.config import SAMPLER_NAMES, SCHEDULER_NAMES
+from search.corpus import preparation
 from search.samplers import SAMPLERS
 from search.space import SearchSpace
 from tests.studies import FakeTrial, make_study
@@ -24,7 +25,9 @@ from tests.studies import FakeTrial, make_study
 def test_every_space_composes_with_every_model(space: str, model: str) -> None:
     config = compose([f"space={space}", f"model={model}"])
     scored_in = "reduced" if space in ("vocabulary", ALL) else ""
-    assert config.training() == replace_fields(PRESETS[model], {"train.scored_in": scored_in})
+    negatives = 0.0 if space in ("data_mix", ALL) else None
+    settled = {"train.scored_in": scored_in, "train.mix.negatives": negatives}
+    assert config.training() == replace_fields(PRESETS[model], settled)
     assert config.space.parameters
     assert SearchSpace(config.space, config.training()).base_values is not None
 
@@ -49,6 +52,26 @@ def test_without_a_gpu_the_tiny_model_and_the_quick_budget_are_chosen() -> None:
         "no CUDA GPU: the tiny model on short staves (model=paper takes the paper's, for a GPU)"
     )
     assert device_note(["model=tiny"]) is None
+
+
+def test_the_corpus_is_a_source_a_named_mixture_or_one_of_the_moment() -> None:
+    assert compose(["model=tiny"]).data.name == "engraved"
+    assert compose(["model=tiny", "data=log_run_63"]).data.name == "log_run_63"
+    for word in ("data=cpms+engraved", "data.name=cpms+engraved"):
+        config = compose(["model=tiny", word, "data.root=/tmp/it's a, b=c", "data.images=both", "data.limit=5"])
+        assert (config.data.name, config.data.root, config.data.images) == ("cpms+engraved", "/tmp/it's a, b=c", "both")
+        assert preparation(replace(config, data=replace(config.data, root="", images=""))).limit == 5
+
+
+def test_a_search_over_the_share_of_negatives_begins_without_any() -> None:
+    assert compose(["space=data_mix", "model=tiny"]).train.mix.negatives == 0.0
+    assert compose(["space=data_mix", "model=tiny", "train.mix.negatives=0.1"]).train.mix.negatives == 0.1
+    assert compose(["space=dropout", "model=tiny"]).train.mix.negatives is None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_has_staves_of_its_size(preset: str) -> None:
+    assert compose([f"model={preset}"]).staff().name == STAFF_OF_PRESET[preset]
 
 
 @pytest.mark.parametrize("word", ["trial.gpus=0", "cluster.gpus=0", "train.device=cpu"])
@@ -102,6 +125,9 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
         (["budget.trials=0"], "`budget.trials` must be at least 1"),
         (["trial.cpus=0"], "`trial.cpus` must be at least 1"),
         (["data.staff=huge"], "data.staff=huge"),
+        (["data=cpm"], "data=cpm: no such data; there are"),
+        (["data=engraved+cpm"], "data=cpm: no such data; there are"),
+        (["data=engraved+engraved"], "data=engraved+engraved: engraved is named twice"),
         (["dropout"], "'dropout' is not of the form field=value or group=choice"),
         (["++train.epochs=3"], "is not of the form"),
         (["space.parameters.decoder_dropout.low=0.9"], "`low` must be below `high`, but got 0.9 and 0.5"),

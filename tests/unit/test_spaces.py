@@ -8,14 +8,17 @@ import optuna
 import pytest
 
 from datasets.errors import ConfigError
+from datasets.mixture import mix
 from datasets.shards import PreparedCorpus
 from omr_model.config import OptimizerConfig, TokenWeights, TrainingConfig, replace_fields
 from omr_model.model import TrOMR
 from omr_model.optimizer import decay_groups
 from search.compose import ALL, choices, compose, space_names
 from search.config import ParameterConfig, PointConfig, SpaceConfig
+from search.corpus import fitted
 from search.space import SearchSpace
 from tests.contracts.space import SMALL_TRAINING, SpaceContract, train
+from tests.handmade import of_source, write_corpus
 from tests.models import SMALL, training
 
 BASE = TrainingConfig(model=SMALL)
@@ -123,6 +126,25 @@ class TestDataMix(SpaceContract):
         assert [(mix.lengths, mix.negatives > 0) for mix in mixes] == [(2, True), (1, False)]
 
 
+class TestCorpusWeights(SpaceContract):
+    name = "corpus_weights"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def corpus(cls, corpus: PreparedCorpus, tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
+        """A mixture like the log's."""
+        corpora, parts = tmp_path_factory.mktemp("corpora"), ("camera_primus", "grandstaff", "cpms")
+        made = [
+            write_corpus(corpora, name, of_source(corpus, name, slice(20 * place, 20 * place + 20), slice(0, 3)))
+            for place, name in enumerate(parts)
+        ]
+        return mix(corpora / "log_run_3-short", "log_run_3", made, dict.fromkeys(parts, 1.0))
+
+    def test_the_log_drew_every_staff_once(self, space: SearchSpace) -> None:
+        [(values, _)] = space.points
+        assert values == space.base_values == dict.fromkeys(values, 1.0)
+
+
 class TestVocabulary(SpaceContract):
     name = "vocabulary"
 
@@ -141,12 +163,27 @@ class TestOptimizer(SpaceContract):
         assert [values["learning_rate"] for values, _ in space.points] == [1e-3, 1e-4]
 
 
+def test_weights_of_sources_that_a_corpus_has_not_are_left_out() -> None:
+    everything = compose(["space=[data_mix,corpus_weights]", "model=tiny"])
+    embedded = fitted(everything, {"ryansMammoth", "essenFolksong"})
+    assert list(embedded.space.parameters) == ["fiddle_weight", "negatives", "lengths", "distortion"]
+    mixture = fitted(everything, {"camera_primus", "cpms"})
+    assert "cpms_weight" in mixture.space.parameters
+    assert not {"fiddle_weight", "grandstaff_weight"} & set(mixture.space.parameters)
+    for config in (embedded, mixture):
+        assert SearchSpace(config.space, config.training()).points
+    alone = compose(["space=corpus_weights", "model=tiny"])
+    with pytest.raises(ConfigError, match="data=engraved does not have: grandstaff_weight, cpms_weight; it has essen"):
+        fitted(alone, {"essenFolksong"})
+
+
 def test_all_spaces_in_one_can_be_drawn_from_and_trained(corpus: PreparedCorpus) -> None:
-    config = compose(["space=all", "model=tiny"])
-    space = SearchSpace(config.space, SMALL_TRAINING)
+    every = compose(["space=all", "model=tiny"])
     each = [compose([f"space={name}", "model=tiny"]).space for name in space_names(["space=all"])]
-    assert len(space.parameters) == sum(len(one.parameters) for one in each)
-    assert len(space.points) == sum(len(one.points) for one in each)
+    assert len(every.space.parameters) == sum(len(one.parameters) for one in each)
+    assert len(every.space.points) == sum(len(one.points) for one in each)
+    config = fitted(every, corpus.manifest.sources)
+    space = SearchSpace(config.space, SMALL_TRAINING)
     assert space.base_values is not None
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space.queue(study)

@@ -1,0 +1,125 @@
+"""What is to be prepared, as the command line says it: a frozen dataclass, checked when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from datasets.command_line import check_choice, check_range
+from datasets.errors import ConfigError
+from datasets.manifest import Settings
+from datasets.mixture import data_names, parts_of, root_of
+from datasets.sources import SOURCES, Source
+from datasets.staff import STAFF_SIZES
+
+CORPORA = Path(__file__).parent / "corpora"
+OPTIONS = ("accidentals", "images", "mei", "split")
+"""Fields that are options of some of the sources."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """The fields of the command line.
+
+    Attributes:
+        data, staff: a source, a named mixture or sources joined by `+`; and a name in `STAFF_SIZES`.
+        root: the user's files: a folder, or an archive as it was downloaded. For a mixture a folder that holds such
+            by the corpora's names (`cpms`, `grandstaff.tgz`).
+        accidentals, images, mei, split: options of some of the sources; "" is the source's own choice.
+        limit: how many staves (of each part of a mixture that is to be prepared); None for as many as the source
+            makes of this size.
+        max_rejects: stop if more than this share of the pieces gives no staff.
+        seed: of the choice and order of pieces and of the typography.
+        workers: processes; None for one a core.
+        corpora: the folder that the corpus's folder is made in.
+        overwrite: replace a corpus that was prepared with other settings; the parts of a mixture never are.
+    """
+
+    data: str = "engraved"
+    staff: str = "short"
+    root: str = ""
+    accidentals: str = ""
+    images: str = ""
+    mei: str = ""
+    split: str = ""
+    limit: int | None = None
+    max_rejects: float = 0.9
+    seed: int = 0
+    workers: int | None = None
+    corpora: str = field(default_factory=lambda: str(CORPORA))
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("staff", self.staff, list(STAFF_SIZES))
+        check_range("seed", self.seed, 0)
+        check_range("max_rejects", self.max_rejects, 0, 1)
+        for name in ("limit", "workers"):
+            if (value := getattr(self, name)) is not None:
+                check_range(name, value, 1)
+        if self.parts:
+            self._check_mixture()
+        else:
+            self._check_source()
+
+    def _check_source(self) -> None:
+        check_choice("data", self.data, data_names())
+        for name in OPTIONS:
+            if chosen := getattr(self, name):
+                self._check_option(name, chosen)
+        if STAFF_SIZES[self.staff].staves not in self.source.staves_an_image:
+            fitting = [size.name for size in STAFF_SIZES.values() if size.staves in self.source.staves_an_image]
+            raise ConfigError(f"staff={self.staff}: not with data={self.data}, which has {', '.join(fitting)}")
+        if self.root and not self.source.takes_root:
+            raise ConfigError(f"root={self.root}: data={self.data} takes no files; leave root= out")
+
+    def _check_mixture(self) -> None:
+        names = [part.data for part in self.parts]
+        for option in OPTIONS:
+            if (chosen := getattr(self, option)) and not any(getattr(part, option) for part in self.parts):
+                raise ConfigError(f"{option}={chosen}: not an option of any of {', '.join(names)}")
+        if self.root and not any(part.root for part in self.parts):
+            raise ConfigError(
+                f"root={self.root}: for data={self.data} it is a folder that holds those of its corpora, or their "
+                f"archives, by the names {', '.join(names)}; it holds none of them"
+            )
+
+    @property
+    def parts(self) -> tuple[PrepareConfig, ...]:
+        """How each corpus of a mixture is prepared; nothing for any other corpus."""
+        return tuple(self._part(name) for name in parts_of(self.data))
+
+    def _part(self, name: str) -> PrepareConfig:
+        source = SOURCES[name]
+        root = root_of(name, Path(self.root)) if self.root and source.takes_root else ""
+        texts: dict[str, Any] = {option: "" for option in OPTIONS if option not in source.options}
+        return replace(self, data=name, root=root, overwrite=False, **texts)
+
+    @property
+    def source(self) -> Source:
+        return SOURCES[self.data]
+
+    @property
+    def folder(self) -> Path:
+        """Where the corpus is, or will be."""
+        return Path(self.corpora) / f"{self.data}-{self.staff}"
+
+    @property
+    def settings(self) -> Settings:
+        """What decides the contents."""
+        return Settings(
+            data=self.data,
+            staff=self.staff,
+            seed=self.seed,
+            limit=self.limit or (None if self.root else self.source.default_limit(STAFF_SIZES[self.staff])),
+            recipe=self.source.recipe,
+            root=str(Path(self.root).resolve()) if self.root else None,
+            options={name: getattr(self, name) or choices[0] for name, choices in self.source.options.items()},
+        )
+
+    def _check_option(self, name: str, chosen: str) -> None:
+        choices = self.source.options.get(name)
+        if choices is None:
+            with_it = ", ".join(known for known, source in SOURCES.items() if name in source.options)
+            raise ConfigError(f"{name}={chosen}: not an option of data={self.data}, but of {with_it}")
+        check_choice(name, chosen, choices)
