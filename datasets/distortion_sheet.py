@@ -10,15 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.camera import ALL_EFFECTS
 from datasets.command_line import check_choice, check_range, main
-from datasets.distortion import distort
-from datasets.engraving import TooWideError, engrave
 from datasets.errors import ConfigError
 from datasets.files import write_atomically
 from datasets.images import IMAGE_SUFFIXES, WHITE, Gray, encode_png, fit, read_gray
-from datasets.measures import StaffRun
 from datasets.notation import parse
+from datasets.pictures.camera import ALL_EFFECTS
+from datasets.pictures.distortion import distort
+from datasets.scores.engraving import TooWideError, engrave
+from datasets.scores.measures import StaffRun
 from datasets.staff import STAFF_SIZES, StaffSize
 
 _STRENGTHS = (0.3, 0.6, 1.0)

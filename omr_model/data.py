@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from datasets.camera import draw_shot
-from datasets.distortion import photograph
-from datasets.negatives import negative
 from datasets.notation import Symbol, parse
+from datasets.pictures.camera import draw_shot
+from datasets.pictures.distortion import photograph
+from datasets.pictures.negatives import negative
+from datasets.pictures.shot import Shot
 from datasets.seeds import seed_from
 from datasets.shards import Staves
-from datasets.shot import Shot
 from datasets.staff import STAFF_SIZES
 from datasets.vocabulary import Tokens, Vocabulary
 from omr_model.distortion import Shots

@@ -1,7 +1,7 @@
-"""A batch as cameras might have seen it: the shots of `datasets.camera`, made by torch where the batch is.
+"""A batch as cameras might have seen it: the shots of `datasets.pictures.camera`, made by torch where the batch is.
 
-The numbers of a shot are drawn on the CPU, by the code that `datasets.distortion` uses, so both show the same picture
-for a seed. Only the noise is another one, drawn on the device by a generator for every staff: on one device the
+The numbers of a shot are drawn on the CPU, by the code that `datasets.pictures.distortion` uses, so both show the same
+picture for a seed. Only the noise is another one, drawn on the device by a generator for every staff: on one device the
 result depends on the seeds of the draws, and on nothing else in the batch.
 
 Letters in tensor names: B staves, H and W pixels, R and C rows and columns of the shots' grid.
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.images import WHITE
-from datasets.shot import Floats, Shot, gaussian, streak
+from datasets.pictures.shot import Floats, Shot, gaussian, streak
 
 _BLOCK = 8  # JPEG works on squares of so many pixels
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.chunks import Chunk, Ledger, content_hash, remove_records
 from datasets.manifest import FORMAT, Manifest, Settings
-from datasets.negatives import negative
+from datasets.pictures.negatives import negative
 from datasets.shards import PreparedCorpus
 from datasets.staff import STAFF_SIZES, StaffSample
 

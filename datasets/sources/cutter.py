@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.engraving import EngravingError, TooWideError, engrave
 from datasets.images import Gray
-from datasets.measures import Measure, StaffRun, cut
 from datasets.notation import format_semantic
+from datasets.scores.engraving import EngravingError, TooWideError, engrave
+from datasets.scores.measures import Measure, StaffRun, cut
 from datasets.seeds import seed_from
 from datasets.sources.base import REASON_TOO_LONG, Reject
 from datasets.staff import StaffSample, StaffSize

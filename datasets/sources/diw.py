@@ -6,7 +6,7 @@ Any folder of pictures serves. Of each page two strips are taken, one in its upp
 proportions of the staff image, as wide as half of the page or more: two, because neighbouring strips of a page
 look alike, and 10,000 are more negatives than a mixture draws from.
 
-Without a folder 2,000 strips are drawn (`datasets.negatives`), so that a mixture works on any machine.
+Without a folder 2,000 strips are drawn (`datasets.pictures.negatives`), so that a mixture works on any machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.images import IMAGE_SUFFIXES, Gray, fit
-from datasets.negatives import negative
+from datasets.pictures.negatives import negative
 from datasets.seeds import seed_from
 from datasets.sources import listing, pairs
 from datasets.sources.base import Harvest, Piece, Request, Source, nothing_found

@@ -10,7 +10,7 @@ as they come, one note in a hundred would have an accidental.
 
 Grand staves are Bach's chorales and piano music (`datasets.sources.keyboard`).
 
-With `root=` the scores in the user's folder take the place of all this (formats: `datasets.scores`).
+With `root=` the scores in the user's folder take the place of all this (formats: `datasets.scores.score`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import verovio
 
-from datasets import mei
 from datasets.errors import CorpusError
-from datasets.scores import SUFFIXES, read_score
+from datasets.scores import mei
+from datasets.scores.score import SUFFIXES, read_score
 from datasets.sources import grand, keyboard, listing, tunes
 from datasets.sources.base import Harvest, Piece, Request, Source, UnusableError, nothing_found
 from datasets.sources.cutter import Cutter

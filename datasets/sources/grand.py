@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.engraving import EngravingError, TooWideError
-from datasets.measures import Measure
 from datasets.notation import Symbol, events, format_semantic
-from datasets.score_drawing import engrave_score
-from datasets.scores import Score, grand_staff, labelled
+from datasets.scores.drawing import engrave_score
+from datasets.scores.engraving import EngravingError, TooWideError
+from datasets.scores.measures import Measure
+from datasets.scores.score import Score, grand_staff, labelled
 from datasets.seeds import seed_from
 from datasets.sources.base import REASON_TOO_LONG, Harvest, Reject
 from datasets.staff import StaffSample, StaffSize

@@ -18,17 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from datasets.distortion import distort
-from datasets.engraving import EngravingError
 from datasets.images import Gray, fit
-from datasets.mei_symbols import MeiError
-from datasets.score_drawing import engrave_score
-from datasets.scores import Score, grand_label, label, read_score
+from datasets.pictures.distortion import distort
+from datasets.pictures.systems import SplitError, split_system, two_staves
+from datasets.scores.drawing import engrave_score
+from datasets.scores.engraving import EngravingError
+from datasets.scores.mei_symbols import MeiError
+from datasets.scores.score import Score, grand_label, label, read_score
 from datasets.seeds import seed_from
 from datasets.sources import listing, pairs
 from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError, nothing_found, split_of
 from datasets.staff import StaffSample, StaffSize
-from datasets.systems import SplitError, split_system, two_staves
 
 NO_SCORE = "no score beside the picture"
 NOT_TWO_STAVES = "a score without exactly two staves"

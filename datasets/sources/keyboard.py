@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets.closed_score import closed
-from datasets.measures import staff_step
-from datasets.mei import MeiError
-from datasets.scores import read_score, unzipped
+from datasets.scores.closed_score import closed
+from datasets.scores.measures import staff_step
+from datasets.scores.mei import MeiError
+from datasets.scores.score import read_score, unzipped
 from datasets.sources import grand
 from datasets.sources.base import Harvest, Piece, Request
 

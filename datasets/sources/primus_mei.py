@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from datasets import mei
 from datasets.accidentals import printed_to_sounding
-from datasets.measures import cut
 from datasets.notation import BARLINE, FERMATA, Symbol
+from datasets.scores import mei
+from datasets.scores.measures import cut
 from datasets.sources import pairs
 from datasets.sources.base import UnusableError
 

@@ -1,6 +1,6 @@
 """Our labels against a second reading: `python -m tests.benchmarks.label_crosscheck`.
 
-Scores of four kinds are read twice, by `datasets.scores` through Verovio's MEI and by music21 from the same file
+Scores of four kinds are read twice, by `datasets.scores.score` through Verovio's MEI and by music21 from the same file
 (`tests.crosscheck`), and every measure of every staff is compared in the words of the encoding: clef, key, meter,
 rhythm, pitch, grace notes, ties, fermatas, clef changes, printed accidentals, and what sounds.
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.distortion import distort
 from datasets.images import WHITE, encode_png
-from datasets.negatives import KINDS
+from datasets.pictures.distortion import distort
+from datasets.pictures.negatives import KINDS
 
 _HEIGHT, _WIDTH = 420, 300
 

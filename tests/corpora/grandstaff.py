@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.distortion import distort
 from datasets.images import WHITE, Gray
-from datasets.score_drawing import engrave_score
-from datasets.scores import read_score
+from datasets.pictures.distortion import distort
+from datasets.scores.drawing import engrave_score
+from datasets.scores.score import read_score
 from datasets.staff import STAFF_SIZES
 
 _KEYS = {"*k[]": "CM", "*k[f#]": "GM", "*k[b-]": "FM"}

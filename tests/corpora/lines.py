@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from datasets.accidentals import printed_to_sounding, sounding_to_printed
-from datasets.distortion import distort
-from datasets.engraving import engrave
 from datasets.images import WHITE, Gray
-from datasets.measures import StaffRun
-from datasets.mei_writer import write
 from datasets.notation import Symbol, format_semantic, parse
+from datasets.pictures.distortion import distort
+from datasets.scores.engraving import engrave
+from datasets.scores.measures import StaffRun
+from datasets.scores.mei_writer import write
 from datasets.staff import STAFF_SIZES
 
 _KEYS = ("CM", "GM", "DM", "FM", "BbM")

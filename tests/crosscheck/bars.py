@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from datasets.accidentals import printed_to_sounding
-from datasets.measures import Measure
 from datasets.notation import BARLINE, Symbol, events, format_semantic
+from datasets.scores.measures import Measure
 
 
 @dataclass(frozen=True)

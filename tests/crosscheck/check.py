@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from datasets.mei_symbols import MeiError
-from datasets.scores import read_score, read_staves
+from datasets.scores.mei_symbols import MeiError
+from datasets.scores.score import read_score, read_staves
 from tests.crosscheck.bars import Staff, bars_of
 from tests.crosscheck.compare import Difference, Pair, compare, pairs
 from tests.crosscheck.explain import explanation
@@ -23,7 +23,7 @@ class Source:
     """A score file.
 
     Attributes:
-        suffix: one that both `datasets.scores` and `tests.crosscheck.second_reading` know.
+        suffix: one that both `datasets.scores.score` and `tests.crosscheck.second_reading` know.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A score as music21 reads it, in the words of the semantic encoding.
 
-Written from the definition of the encoding (`datasets.notation`, `datasets.mei`) and on music21's objects alone, so
-that nothing of the way through MEI is taken for granted. The rules for a measure:
+Written from the definition of the encoding (`datasets.notation`, `datasets.scores.mei`) and on music21's objects alone,
+so that nothing of the way through MEI is taken for granted. The rules for a measure:
 
 - hidden notes and rests, chord symbols and unpitched notes write nothing;
 - what starts at one onset stands at one place: clefs, grace notes, then the notes of all voices as one chord, highest

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from datasets.closed_score import closed
-from datasets.mei import MeiError
 from datasets.notation import format_semantic
-from datasets.score_drawing import engrave_score
-from datasets.scores import Score, grand_label, grand_staff, label
+from datasets.scores.closed_score import closed
+from datasets.scores.drawing import engrave_score
+from datasets.scores.mei import MeiError
+from datasets.scores.score import Score, grand_label, grand_staff, label
 from datasets.staff import STAFF_SIZES
 from tests.unit.test_mei_voices import F, G, note, score, staff
 

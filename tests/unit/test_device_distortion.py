@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.camera import ALL_EFFECTS, draw_shot
-from datasets.distortion import distort
 from datasets.errors import ConfigError
 from datasets.images import WHITE, Gray
+from datasets.pictures.camera import ALL_EFFECTS, draw_shot
+from datasets.pictures.distortion import distort
 from datasets.shards import PreparedCorpus
 from datasets.vocabulary import vocabulary
 from omr_model.config import MixConfig, TrainingConfig, replace_fields

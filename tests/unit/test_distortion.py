@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import camera
-from datasets.camera import ALL_EFFECTS, EFFECTS, draw_shot
 from datasets.command_line import main
-from datasets.distortion import distort
 from datasets.distortion_sheet import SheetConfig, run
 from datasets.images import WHITE, Gray, encode_png, read_gray
+from datasets.pictures import camera
+from datasets.pictures.camera import ALL_EFFECTS, EFFECTS, draw_shot
+from datasets.pictures.distortion import distort
+from datasets.pictures.shot import Shot, gaussian, streak
 from datasets.shards import PreparedCorpus
-from datasets.shot import Shot, gaussian, streak
 
 STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 SEEDS = range(8)

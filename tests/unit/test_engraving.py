@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets import engraving
-from datasets.engraving import EngravingError, TooWideError, Typography, draw, engrave
 from datasets.images import WHITE
-from datasets.ink import drawn_ink, expected_ink
-from datasets.measures import StaffRun, staff_step
 from datasets.notation import parse
+from datasets.scores import engraving
+from datasets.scores.engraving import EngravingError, TooWideError, Typography, draw, engrave
+from datasets.scores.ink import drawn_ink, expected_ink
+from datasets.scores.measures import StaffRun, staff_step
 from datasets.seeds import seed_from
 from datasets.staff import STAFF_SIZES
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import mei, mei_writer
 from datasets.errors import NotationError
-from datasets.measures import StaffRun, cut, key_sharps, key_symbol, staff_step
 from datasets.notation import BARLINE, KEYS, Symbol, format_semantic, parse
+from datasets.scores import mei, mei_writer
+from datasets.scores.measures import StaffRun, cut, key_sharps, key_symbol, staff_step
 
 _HEAD = '<clef shape="G" line="2"/><meterSig count="2" unit="4"/>'
 

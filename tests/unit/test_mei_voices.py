@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.measures import Measure, cut
-from datasets.mei import MeiError, read_staff, staff_numbers
 from datasets.notation import format_semantic, parse
+from datasets.scores.measures import Measure, cut
+from datasets.scores.mei import MeiError, read_staff, staff_numbers
 
 G, F = '<clef shape="G" line="2"/>', '<clef shape="F" line="4"/>'
 

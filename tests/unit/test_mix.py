@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.distortion import distort
 from datasets.errors import ConfigError
+from datasets.pictures.distortion import distort
 from datasets.seeds import seed_from
 from datasets.shards import PreparedCorpus
 from datasets.vocabulary import BOS, EOS, PAD, vocabulary

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.distortion import distort
 from datasets.images import WHITE, Gray
-from datasets.negatives import KINDS, negative
-from datasets.pictures import PICTURES, package_picture
+from datasets.pictures.distortion import distort
+from datasets.pictures.examples import PICTURES, package_picture
+from datasets.pictures.negatives import KINDS, negative
+from datasets.pictures.typesetting import FONTS, words, write
 from datasets.shards import PreparedCorpus
-from datasets.typesetting import FONTS, words, write
 
 HEIGHT, WIDTH = 64, 256
 

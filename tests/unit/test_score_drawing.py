@@ -8,15 +8,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from datasets import score_drawing
-from datasets.engraving import EngravingError, TooWideError, Typography, draw_mei
 from datasets.images import WHITE
-from datasets.mei import MeiError
 from datasets.notation import parse
-from datasets.score_drawing import engrave_score
-from datasets.score_excerpt import excerpt
-from datasets.score_ink import compare
-from datasets.scores import Score, grand_label, label
+from datasets.scores import drawing as score_drawing
+from datasets.scores.drawing import engrave_score
+from datasets.scores.engraving import EngravingError, TooWideError, Typography, draw_mei
+from datasets.scores.excerpt import excerpt
+from datasets.scores.mei import MeiError
+from datasets.scores.score import Score, grand_label, label
+from datasets.scores.staff_ink import compare
 from datasets.staff import STAFF_SIZES, StaffSize
 from tests.unit.test_mei_voices import F, G, note, rest, score, staff
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.mei import MeiError
 from datasets.notation import format_semantic
-from datasets.score_accidentals import missing_accidentals, print_accidentals
-from datasets.scores import SUFFIXES, grand_label, label, read_score, read_staves
+from datasets.scores.mei import MeiError
+from datasets.scores.missing_accidentals import missing_accidentals, print_accidentals
+from datasets.scores.score import SUFFIXES, grand_label, label, read_score, read_staves
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "grandstaff_musicxml"
 

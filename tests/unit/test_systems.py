@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.distortion import distort
 from datasets.images import WHITE, Gray
-from datasets.negatives import negative
-from datasets.staff_lines import Floats, find_staves
-from datasets.systems import INTERTWINED, NOT_TWO_STAVES, SplitError, split_system, two_staves
+from datasets.pictures.distortion import distort
+from datasets.pictures.negatives import negative
+from datasets.pictures.staff_lines import Floats, find_staves
+from datasets.pictures.systems import INTERTWINED, NOT_TWO_STAVES, SplitError, split_system, two_staves
 from tests.corpora.grandstaff import excerpt
 
 WIDTH = 900

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from datasets import mei
-from datasets.scores import read_score
+from datasets.scores import mei
+from datasets.scores.score import read_score
 from datasets.sources.tunes import normalised, readable, title_of
 
 HEAD = "X:1\nT:A tune\nM:2/4\nL:1/8\nK:G\n"

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.images import WHITE, Gray
-from datasets.pictures import PICTURES, package_picture
-from datasets.typesetting import FONTS, letters_in, words, write
+from datasets.pictures.examples import PICTURES, package_picture
+from datasets.pictures.typesetting import FONTS, letters_in, words, write
 
 Kind = Callable[[Gray, np.random.Generator], None]
 """Draws on the paper that it is given."""

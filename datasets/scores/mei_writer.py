@@ -1,7 +1,7 @@
 """A staff's label, written as the MEI that an engraver draws.
 
-The inverse of `datasets.mei`: what `read(write(run))` gives, cut again, is the same run. Writing starts from the label,
-never from the score that was read, so nothing can stand in the image that the label does not say. The label says
+The inverse of `datasets.scores.mei`: what `read(write(run))` gives, cut again, is the same run. Writing starts from the
+label, never from the score that was read, so nothing can stand in the image that the label does not say. The label says
 everything but the grouping of the beams, which `StaffRun` carries beside it.
 """
 
@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from datasets.errors import NotationError
-from datasets.measures import StaffRun, key_sharps
-from datasets.mei_symbols import ACCIDENTALS, DURATIONS
 from datasets.notation import BARLINE, CHORD, FERMATA, Symbol
+from datasets.scores.measures import StaffRun, key_sharps
+from datasets.scores.mei_symbols import ACCIDENTALS, DURATIONS
 
 _MEI_DURATIONS = {name: value for value, name in DURATIONS.items()}
 _METER_SIGNS = {"C": "common", "C/": "cut"}

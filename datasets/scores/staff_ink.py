@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from datasets.ink import glyph_ink, symbol_ink
 from datasets.notation import BARLINE, FERMATA, Symbol, events
+from datasets.scores.ink import glyph_ink, symbol_ink
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"

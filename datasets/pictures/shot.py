@@ -1,5 +1,5 @@
-"""One photograph of a staff's image, in numbers: drawn by `datasets.camera`, turned into pixels by
-`datasets.distortion` on a CPU and by `omr_model.distortion` for a whole batch on a GPU.
+"""One photograph of a staff's image, in numbers: drawn by `datasets.pictures.camera`, turned into pixels by
+`datasets.pictures.distortion` on a CPU and by `omr_model.distortion` for a whole batch on a GPU.
 
 What changes slowly over the image (where a pixel comes from, how light it is) is known on a grid and interpolated
 between: that makes both renderers quick, and lets the geometric effects add up to one interpolation of the image.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.images import WHITE, Gray, read_gray
-from datasets.typesetting import matplotlib_data
+from datasets.pictures.typesetting import matplotlib_data
 
 _SCAN_SIDE = 256  # pixels: s1045.ima is a bare square of 16-bit levels
 

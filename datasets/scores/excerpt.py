@@ -11,11 +11,11 @@ import copy
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from datasets.measures import Measure
-from datasets.mei_layers import Voice
-from datasets.mei_symbols import XML_ID, MeiError, clef_symbol, target
-from datasets.mei_writer import attribute_element
 from datasets.notation import Symbol
+from datasets.scores.measures import Measure
+from datasets.scores.mei_layers import Voice
+from datasets.scores.mei_symbols import XML_ID, MeiError, clef_symbol, target
+from datasets.scores.mei_writer import attribute_element
 
 _NAMESPACE = "http://www.music-encoding.org/ns/mei"
 _CONTROLS = frozenset(

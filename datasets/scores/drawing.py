@@ -1,9 +1,9 @@
 """A score drawn as it stands: one staff, or both of a grand staff, whole or a stretch of measures.
 
-Where `datasets.engraving` draws a label, this draws the score itself, with its slurs, dynamics and all the voices
-apart. The label is read from the same tree, and image and label are compared as far as the encoding goes
-(`datasets.score_ink`). A staff that is too long or too high for the size is set smaller, down to 70 %, and if it is
-still too long, tightly.
+Where `datasets.scores.engraving` draws a label, this draws the score itself, with its slurs, dynamics and all the
+voices apart. The label is read from the same tree, and image and label are compared as far as the encoding goes
+(`datasets.scores.staff_ink`). A staff that is too long or too high for the size is set smaller, down to 70 %, and if it
+is still too long, tightly.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
 
-from datasets.engraving import EngravingError, TooWideError, Typography, difference, draw_mei, rasterise
 from datasets.images import Gray
 from datasets.notation import Symbol
-from datasets.score_excerpt import excerpt
-from datasets.score_ink import compare
-from datasets.scores import UNEQUAL_STAVES, Score, labelled
+from datasets.scores.engraving import EngravingError, TooWideError, Typography, difference, draw_mei, rasterise
+from datasets.scores.excerpt import excerpt
+from datasets.scores.score import UNEQUAL_STAVES, Score, labelled
+from datasets.scores.staff_ink import compare
 from datasets.staff import StaffSize
 
 _SHRINKINGS = (1.0, 0.92, 0.84, 0.77, 0.7)
@@ -35,7 +35,7 @@ def engrave_score(
 
     Raises:
         MeiError: a staff cannot be read, or a measure of it holds what the encoding cannot say.
-        TooWideError, EngravingError: as `datasets.engraving.engrave`.
+        TooWideError, EngravingError: as `datasets.scores.engraving.engrave`.
     """
     numbers = score.staff_numbers
     measures = {numbers[staff]: score.measures(staff) for staff in staves}

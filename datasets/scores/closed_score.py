@@ -11,9 +11,9 @@ import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from datasets.mei_symbols import ACCIDENTALS, MeiError, sounding_accidental
-from datasets.score_accidentals import print_accidentals
-from datasets.scores import Score
+from datasets.scores.mei_symbols import ACCIDENTALS, MeiError, sounding_accidental
+from datasets.scores.missing_accidentals import print_accidentals
+from datasets.scores.score import Score
 
 _CLEFS = (("G", "2"), ("F", "4"))
 _CONTROLS = frozenset({"fermata", "slur", "tie", "trill"})

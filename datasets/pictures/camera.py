@@ -1,4 +1,4 @@
-"""What a camera does to a printed staff, drawn at random; `datasets.distortion` and `omr_model.distortion` show it.
+"""What a camera does to a printed staff, drawn at random; two renderers show it (`distortion`, `omr_model.distortion`).
 
 `EFFECTS` lists the effects in the order in which they happen: what is printed on the back shines through the paper,
 which is not white; the page curls, lies askew and is seen from the side; light falls on it; sensor and lens are no
@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from datasets.images import Gray
+from datasets.pictures.shot import Floats, Shot
 from datasets.seeds import seed_from
-from datasets.shot import Floats, Shot
 
 _BEST_QUALITY = 95  # of JPEG, in percent; above it nobody sees a difference
 _WORST_QUALITY = 25

@@ -10,11 +10,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
-from datasets.measures import Measure
-from datasets.mei import read_staff, staff_numbers
-from datasets.mei_layers import Event, Voice
-from datasets.mei_symbols import ACCIDENTALS, XML_ID, MeiError, printed_accidental, sounding_accidental, target
 from datasets.notation import KEY_ALTERATIONS
+from datasets.scores.measures import Measure
+from datasets.scores.mei import read_staff, staff_numbers
+from datasets.scores.mei_layers import Event, Voice
+from datasets.scores.mei_symbols import ACCIDENTALS, XML_ID, MeiError, printed_accidental, sounding_accidental, target
 
 
 def print_accidentals(root: ET.Element) -> None:

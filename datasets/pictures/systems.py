@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.images import Gray
-from datasets.staff_lines import Floats, StaffPlace, darkness, find_staves, paper
+from datasets.pictures.staff_lines import Floats, StaffPlace, darkness, find_staves, paper
 
 NOT_TWO_STAVES = "no two staves are found in the picture"
 INTERTWINED = "the notes of the two staves run into each other"

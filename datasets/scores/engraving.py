@@ -1,8 +1,8 @@
-"""A label, engraved: MEI from `datasets.mei_writer`, drawn by Verovio, turned into pixels by resvg.
+"""A label, engraved: MEI from `datasets.scores.mei_writer`, drawn by Verovio, turned into pixels by resvg.
 
 The staff stands centred in an image of constant size and ends where its music ends. Music font, scale, spacing,
 line widths and position vary a little with the seed, so that a corpus is not one typographic cliche; distortion
-comes later (`datasets.distortion`).
+comes later (`datasets.pictures.distortion`).
 
 Every drawing is compared with its label, glyph by glyph (`drawn_ink` against `expected_ink`), so a staff whose
 image shows more or less than its label says is rejected, not learned.
@@ -23,9 +23,9 @@ import resvg_py
 import verovio
 
 from datasets.images import WHITE, Gray, decode_png
-from datasets.ink import drawn_ink, expected_ink
-from datasets.measures import StaffRun
-from datasets.mei_writer import write
+from datasets.scores.ink import drawn_ink, expected_ink
+from datasets.scores.measures import StaffRun
+from datasets.scores.mei_writer import write
 from datasets.staff import StaffSize
 
 FONTS = ("Leipzig", "Bravura", "Leland", "Gootville", "Petaluma")
@@ -125,7 +125,7 @@ def engrave(run: StaffRun, size: StaffSize, seed: int, tight: bool = False) -> G
     Raises:
         TooWideError: it is wider than the size.
         EngravingError: it is higher than the size, or the drawing is not what the label says.
-        NotationError: the label is no staff (`datasets.mei_writer.write`).
+        NotationError: the label is no staff (`datasets.scores.mei_writer.write`).
     """
     typography = Typography.seeded(seed, size)
     if tight:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from datasets.measures import Measure
-from datasets.mei_layers import NOT_DRAWN_AGAIN, Event, Voice
-from datasets.mei_symbols import (
+from datasets.notation import CHORD, FERMATA, TIE, Symbol, height
+from datasets.scores.measures import Measure
+from datasets.scores.mei_layers import NOT_DRAWN_AGAIN, Event, Voice
+from datasets.scores.mei_symbols import (
     XML_ID,
     MeiError,
     clef_symbol,
@@ -19,7 +20,6 @@ from datasets.mei_symbols import (
     rhythm,
     sounding_accidental,
 )
-from datasets.notation import CHORD, FERMATA, TIE, Symbol, height
 
 EMPTY = "an empty measure"
 _PROBLEMS = {

@@ -1,4 +1,4 @@
-"""An image as a camera might have seen it: the shots of `datasets.camera`, made with OpenCV."""
+"""An image as a camera might have seen it: the shots of `datasets.pictures.camera`, made with OpenCV."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from datasets.camera import ALL_EFFECTS, draw_shot
 from datasets.images import WHITE, Gray
-from datasets.shot import Floats, Shot, streak
+from datasets.pictures.camera import ALL_EFFECTS, draw_shot
+from datasets.pictures.shot import Floats, Shot, streak
 
 _BYTES = 2  # a grain is the sum of so many random bytes: less of a bell than a normal number, but five times as quick
 _BYTES_DEVIATION = (_BYTES * (256**2 - 1) / 12) ** 0.5
@@ -24,7 +24,7 @@ def distort(image: Gray, strength: float, seed: int, effects: Collection[str] = 
         image: uint8 [height, width]; it is not changed.
         strength: from 0, which gives back the same pixels, to 1.
         seed: of everything random; the same seed gives the same pixels.
-        effects: names out of `datasets.camera.EFFECTS`.
+        effects: names out of `datasets.pictures.camera.EFFECTS`.
         staves: how many stand in the image, one above the other: lengths are shares of the height of one.
     """
     if strength == 0:

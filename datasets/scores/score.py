@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 
 import verovio
 
-from datasets.measures import Measure, cut
-from datasets.mei import read_staff, staff_numbers, without_namespaces
-from datasets.mei_symbols import MeiError
 from datasets.notation import Symbol
-from datasets.score_accidentals import print_accidentals
+from datasets.scores.measures import Measure, cut
+from datasets.scores.mei import read_staff, staff_numbers, without_namespaces
+from datasets.scores.mei_symbols import MeiError
+from datasets.scores.missing_accidentals import print_accidentals
 
 _FORMATS = {
     ".abc": "abc",
@@ -64,7 +64,7 @@ class Score:
         return staff_numbers(self.root)
 
     def measures(self, staff: int) -> list[Measure]:
-        """All measures of a staff (0 is the top one), as `datasets.mei.read_staff`.
+        """All measures of a staff (0 is the top one), as `datasets.scores.mei.read_staff`.
 
         Raises:
             MeiError: the staff cannot be read at all.

@@ -5,8 +5,8 @@ out silently: slurs, dynamics, lyrics, tempo, chord symbols, articulation, ornam
 become plain barlines), the number of a tuplet. A measure that holds something the encoding *cannot* say (a rest beneath
 a note, a repeated measure, a note on the other staff) is marked with that reason, and no staff is cut across it.
 
-`read` and `read_single_voice` take what can be drawn again from its label (`datasets.mei_writer`); `read_staff` takes
-one staff of any score, which is drawn as it stands (`datasets.score_drawing`).
+`read` and `read_single_voice` take what can be drawn again from its label (`datasets.scores.mei_writer`); `read_staff`
+takes one staff of any score, which is drawn as it stands (`datasets.scores.drawing`).
 
 Choices:
     - The key is the one that is printed, named as if it were major, as in PrIMuS; no accidentals are CM.
@@ -24,10 +24,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 
-from datasets.measures import Measure, key_symbol
-from datasets.mei_measure import EMPTY, Draft
-from datasets.mei_symbols import MeiError, clef, key, meter, target
 from datasets.notation import Symbol
+from datasets.scores.measures import Measure, key_symbol
+from datasets.scores.mei_measure import EMPTY, Draft
+from datasets.scores.mei_symbols import MeiError, clef, key, meter, target
 
 __all__ = ["MeiError", "read", "read_single_voice", "read_staff", "staff_numbers", "without_namespaces"]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from datasets.mei_symbols import MeiError, is_hidden, quarters
+from datasets.scores.mei_symbols import MeiError, is_hidden, quarters
 
 NOT_DRAWN_AGAIN = frozenset({"bTrem", "graceGrp", "mSpace", "space", "tuplet"})
-"""What a label can do without, but what `datasets.mei_writer` cannot draw."""
+"""What a label can do without, but what `datasets.scores.mei_writer` cannot draw."""
 
 _WORDS = {
     "beatRpt": "a repeated beat",

@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 from fractions import Fraction
 
-from datasets.measures import key_symbol
 from datasets.notation import FERMATA, Symbol
+from datasets.scores.measures import key_symbol
 
 DURATIONS = {
     "long": "quadruple_whole",

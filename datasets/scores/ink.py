@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 
-from datasets.measures import StaffRun, key_sharps
 from datasets.notation import CHORD, FERMATA, Symbol
+from datasets.scores.measures import StaffRun, key_sharps
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"

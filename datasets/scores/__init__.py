@@ -1,0 +1,1 @@
+"""Scores: read by Verovio, put into labels, and drawn."""
