@@ -13,7 +13,7 @@ from datasets.command_line import check_range, main
 from datasets.errors import ConfigError
 from datasets.files import write_atomically
 from datasets.images import WHITE, Gray, encode_png
-from datasets.prepare_config import CORPORA
+from datasets.prepare_config import CORPORA, PrepareConfig
 from datasets.shards import PreparedCorpus
 from datasets.staff import StaffSample
 
@@ -38,7 +38,7 @@ class InspectConfig:
     """
 
     data: str = "engraved"
-    staff: str = "short"
+    staff: str = "auto"
     corpora: str = field(default_factory=lambda: str(CORPORA))
     split: str = "train"
     count: int = 24
@@ -98,7 +98,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def run(config: InspectConfig) -> None:
     """Draw a sheet of staves with their labels beneath, chosen by the seed."""
-    corpus = PreparedCorpus.open(Path(config.corpora) / f"{config.data}-{config.staff}")
+    corpus = PreparedCorpus.open(PrepareConfig(data=config.data, staff=config.staff, corpora=config.corpora).folder)
     staves = corpus.staves(config.split)
     chosen = np.random.default_rng(config.seed).permutation(len(staves))[: config.count]
     if not len(chosen):

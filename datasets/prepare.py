@@ -1,7 +1,7 @@
 """Turn a corpus into shards: `python -m datasets.prepare data=engraved staff=short`.
 
 A corpus of the user's own files takes `root=`, a folder or the original archive:
-`python -m datasets.prepare data=cpms root=CPMS.zip staff=full`. It is made in `<data>-<staff>.partial/` and takes its
+`python -m datasets.prepare data=cpms root=CPMS.zip`. It is made in `<data>-<staff>.partial/` and takes its
 name when it is complete; killed at any moment, the same command goes on with it.
 
 A mixture (`datasets.mixture`) is made of its parts: those that are prepared are taken as they are, the others are
@@ -34,7 +34,6 @@ from datasets.prepare_config import OPTIONS, PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
 from datasets.sources import Piece, Request
-from datasets.staff import STAFF_SIZES
 
 REJECTS_NAME = "rejects.jsonl"
 _SETTINGS_NAME = "settings.json"
@@ -58,7 +57,7 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
         return mix(config.folder, config.data, parts_prepared(config, quiet), parts_of(config.data))
     folder = config.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    progress = Progress(f"{config.data}, {config.staff} staves", quiet=quiet)
+    progress = Progress(f"{config.data}, {config.size.name} staves", quiet=quiet)
     waits = functools.partial(progress.say, f"another process prepares {folder}; waiting for it")
     with locked(folder.with_name(f".{folder.name}.lock"), on_wait=waits):
         if folder.exists() and not config.overwrite:
@@ -93,7 +92,7 @@ def parts_prepared(config: PrepareConfig, quiet: bool = False) -> list[PreparedC
 
 
 def _command(config: PrepareConfig) -> str:
-    return f"python -m datasets.prepare data={config.data} staff={config.staff} root=<folder or archive>"
+    return f"python -m datasets.prepare data={config.data} staff={config.size.name} root=<folder or archive>"
 
 
 def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCorpus:
@@ -130,7 +129,7 @@ def request_of(config: PrepareConfig, progress: Progress) -> Request:
         CorpusError: as `prepare`.
     """
     return Request(
-        size=STAFF_SIZES[config.staff],
+        size=config.size,
         seed=config.seed,
         root=_root(config, progress),
         options=config.settings.options,

@@ -11,7 +11,7 @@ from datasets.errors import ConfigError
 from datasets.manifest import Settings
 from datasets.mixture import data_names, parts_of, root_of
 from datasets.sources import SOURCES, Source
-from datasets.staff import STAFF_SIZES
+from datasets.staff import STAFF_SIZES, StaffSize
 
 CORPORA = Path(__file__).parent / "corpora"
 OPTIONS = ("accidentals", "images", "mei", "split")
@@ -23,7 +23,8 @@ class PrepareConfig:
     """The fields of the command line.
 
     Attributes:
-        data, staff: a source, a named mixture or sources joined by `+`; and a name in `STAFF_SIZES`.
+        data: a source, a named mixture, or sources joined by `+`.
+        staff: a name in `STAFF_SIZES`, or `auto`: short ones of the embedded corpus, else full ones.
         root: the user's files: a folder, or an archive as it was downloaded. For a mixture a folder that holds such
             by the corpora's names (`cpms`, `grandstaff.tgz`).
         accidentals, images, mei, split: options of some of the sources; "" is the source's own choice.
@@ -37,7 +38,7 @@ class PrepareConfig:
     """
 
     data: str = "engraved"
-    staff: str = "short"
+    staff: str = "auto"
     root: str = ""
     accidentals: str = ""
     images: str = ""
@@ -51,7 +52,7 @@ class PrepareConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("staff", self.staff, list(STAFF_SIZES))
+        check_choice("staff", self.staff, ["auto", *STAFF_SIZES])
         check_range("seed", self.seed, 0)
         check_range("max_rejects", self.max_rejects, 0, 1)
         for name in ("limit", "workers"):
@@ -67,11 +68,9 @@ class PrepareConfig:
         for name in OPTIONS:
             if chosen := getattr(self, name):
                 self._check_option(name, chosen)
-        if STAFF_SIZES[self.staff].staves not in self.source.staves_an_image:
+        if self.size.staves not in self.source.staves_an_image:
             fitting = [size.name for size in STAFF_SIZES.values() if size.staves in self.source.staves_an_image]
             raise ConfigError(f"staff={self.staff}: not with data={self.data}, which has {', '.join(fitting)}")
-        if self.root and not self.source.takes_root:
-            raise ConfigError(f"root={self.root}: data={self.data} takes no files; leave root= out")
 
     def _check_mixture(self) -> None:
         names = [part.data for part in self.parts]
@@ -91,27 +90,35 @@ class PrepareConfig:
 
     def _part(self, name: str) -> PrepareConfig:
         source = SOURCES[name]
-        root = root_of(name, Path(self.root)) if self.root and source.takes_root else ""
+        root = root_of(name, Path(self.root)) if self.root else ""
         texts: dict[str, Any] = {option: "" for option in OPTIONS if option not in source.options}
-        return replace(self, data=name, root=root, overwrite=False, **texts)
+        return replace(self, data=name, staff=self.size.name, root=root, overwrite=False, **texts)
 
     @property
     def source(self) -> Source:
         return SOURCES[self.data]
 
     @property
+    def size(self) -> StaffSize:
+        """The image that every staff fits into."""
+        if self.staff != "auto":
+            return STAFF_SIZES[self.staff]
+        source = SOURCES.get(self.data)
+        return STAFF_SIZES[source.default_staff if source else Source.default_staff]
+
+    @property
     def folder(self) -> Path:
         """Where the corpus is, or will be."""
-        return Path(self.corpora) / f"{self.data}-{self.staff}"
+        return Path(self.corpora) / f"{self.data}-{self.size.name}"
 
     @property
     def settings(self) -> Settings:
         """What decides the contents."""
         return Settings(
             data=self.data,
-            staff=self.staff,
+            staff=self.size.name,
             seed=self.seed,
-            limit=self.limit or (None if self.root else self.source.default_limit(STAFF_SIZES[self.staff])),
+            limit=self.limit or (None if self.root else self.source.default_limit(self.size)),
             recipe=self.source.recipe,
             root=str(Path(self.root).resolve()) if self.root else None,
             options={name: getattr(self, name) or choices[0] for name, choices in self.source.options.items()},

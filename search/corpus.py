@@ -129,7 +129,7 @@ def _parts(mixture: PrepareConfig) -> list[PreparedCorpus]:
         raise CorpusError(
             f"plan=true measures a mixture on its own staves, and of data={mixture.data} {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not prepared in {mixture.corpora}; prepare it first with "
-            f"`python -m datasets.prepare data={mixture.data} staff={mixture.staff}`"
+            f"`python -m datasets.prepare data={mixture.data} staff={mixture.size.name}`"
         )
     return parts_prepared(mixture, quiet=True)
 

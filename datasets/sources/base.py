@@ -122,8 +122,8 @@ class Source(ABC):
     needs_root: bool = True
     """Whether it has nothing of its own, and `root=` must name the user's files."""
 
-    takes_root: bool = True
-    """Whether `root=` may be given."""
+    default_staff: str = "full"
+    """The size of staves where nothing else is said."""
 
     staves_an_image: tuple[int, ...] = (1,)
     """What its images can hold: one staff, the two of a grand staff, or either."""

@@ -57,7 +57,7 @@ class DocumentsSource(Source):
         return Harvest(tuple(strips))
 
     def remarks(self, request: Request) -> Sequence[str]:
-        return () if request.root else ("no documents in root=: drawn strips stand for them",)
+        return () if request.root else ("no root= is named: the strips are drawn",)
 
 
 def _strip(page: Gray, part: int, size: StaffSize, seed: int) -> Gray:

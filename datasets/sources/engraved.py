@@ -53,6 +53,7 @@ class EngravedSource(Source):
     name = "engraved"
     recipe = 3
     needs_root = False
+    default_staff = "short"
     staves_an_image = (1, 2)
 
     def default_limit(self, size: StaffSize) -> int | None:

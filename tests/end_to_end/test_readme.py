@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from datasets.images import encode_png
 from datasets.shards import PreparedCorpus
 from search.compose import compose
 from search.space import SearchSpace
+from tests.corpora import camera_primus, cpms, diw, grandstaff, photographed, scores
 from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
 from tests.end_to_end.conftest import Searched
 
@@ -29,7 +31,14 @@ def commands(module: str) -> list[list[str]]:
 
 
 def test_every_command_is_covered_here() -> None:
-    covered = {"search.run", "datasets.prepare", "datasets.inspect", "results.gather", "results.export"}
+    covered = {
+        "search.run",
+        "datasets.prepare",
+        "datasets.inspect",
+        "datasets.distortion_sheet",
+        "results.gather",
+        "results.export",
+    }
     covered |= {"results.training_log"}
     covered |= {"omr_model.predict", "omr_model.evaluate", "omr_model.train"}
     assert {shlex.split(command)[2] for command in COMMANDS} == covered
@@ -94,13 +103,39 @@ def test_training_once_and_going_on(searched: Searched, tmp_path: Path) -> None:
     assert "is there already" in refused.err
 
 
-def test_preparing_and_drawing_a_sheet(searched: Searched, tmp_path: Path) -> None:
-    for module in ("datasets.prepare", "datasets.inspect"):
+def test_drawing_sheets(searched: Searched, tmp_path: Path) -> None:
+    photographed.make(tmp_path / "my_photographs", 4)
+    more = {"datasets.inspect": [f"corpora={searched.corpora}", "count=4"], "datasets.distortion_sheet": []}
+    for module, fields in more.items():
         for words in commands(module):
-            more = ["limit=80"] if module == "datasets.prepare" else ["count=4"]
-            done = run(module, *words, *more, f"corpora={searched.corpora}", cwd=tmp_path)
+            done = run(module, *words, *fields, cwd=tmp_path)
             assert done.status == 0, done.err
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    assert (tmp_path / "effects.png").stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file and folder that the README prepares, small, in the true layouts."""
+    folder = tmp_path_factory.mktemp("downloads")
+    for archive, make in (("CameraPrIMuS.tgz", camera_primus.make), ("grandstaff.tgz", grandstaff.make)):
+        make(folder / "unpacked", 10)
+        with tarfile.open(folder / archive, "w:gz") as tarred:
+            tarred.add(folder / "unpacked", arcname="corpus")
+        shutil.rmtree(folder / "unpacked")
+    roots = {"CPMS": cpms, "DIW": diw, "my_photographs": photographed, "my_scores": scores}
+    for name, corpus in roots.items():
+        corpus.make(folder / name, 10)
+    return folder
+
+
+def test_every_corpus_of_the_readme_is_prepared_and_mixed(downloads: Path) -> None:
+    for words in commands("datasets.prepare"):
+        fields = words if any(word.startswith("corpora=") for word in words) else [*words, "corpora=corpora"]
+        done = run("datasets.prepare", *fields, "limit=12", cwd=downloads)
+        assert done.status == 0, f"{words}: {done.err}"
+        assert "staves (train " in done.out
+    assert "made of" in run("datasets.prepare", "data=log_run_63", "corpora=corpora", cwd=downloads).out
 
 
 def test_the_python_lines_work(searched: Searched) -> None:
