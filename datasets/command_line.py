@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import errno
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -145,7 +146,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def help_text(tool: Callable[..., None], default: object) -> str:
     """The tool's docstring and its fields with their defaults."""
-    lines = [(tool.__doc__ or "").strip(), "", "fields (field=value):"]
+    lines = [inspect.cleandoc(tool.__doc__ or ""), "", "fields (field=value):"]
     lines += [f"  {name}={value}" for name, value in flat_fields(default).items()]
     return "\n".join(lines)
 

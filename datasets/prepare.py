@@ -30,7 +30,7 @@ from datasets.errors import CorpusError
 from datasets.files import locked, write_atomically
 from datasets.manifest import FORMAT, Manifest
 from datasets.mixture import mix, parts_of
-from datasets.prepare_config import OPTIONS, PrepareConfig
+from datasets.prepare_config import PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
 from datasets.sources import Piece, Request
@@ -107,7 +107,7 @@ def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCor
     there, asked = asdict(prepared), asdict(wanted)
     if as_it_is or (prepared.root and not config.root):
         asked["root"] = wanted.root or prepared.root
-        asked["options"] = prepared.options | {name: getattr(config, name) for name in OPTIONS if getattr(config, name)}
+        asked["options"] = prepared.options | config.options
         asked["limit"] = config.limit or prepared.limit
     if as_it_is:
         asked |= {"seed": prepared.seed, "limit": prepared.limit}
@@ -255,7 +255,12 @@ def _parts_text(mixture: PreparedCorpus) -> list[str]:
 def run(config: PrepareConfig) -> None:
     """Prepare a corpus: read or engrave its staves and write them as shards.
 
-    An interrupted preparation goes on where it stopped; a finished one is only opened.
+    python -m datasets.prepare data=engraved staff=short
+    python -m datasets.prepare data=cpms root=CPMS.zip
+    python -m datasets.prepare data=cpms+grandstaff+diw
+
+    An interrupted preparation goes on where it stopped; a finished one is only opened. What `data`, `staff` and an
+    option may be is said where a word is wrong; the README has a table of them.
     """
     print(summary(prepare(config)))
 

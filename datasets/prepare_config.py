@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,45 @@ from datasets.sources import SOURCES, Source
 from datasets.staff import STAFF_SIZES, StaffSize
 
 CORPORA = Path(__file__).parent / "corpora"
-OPTIONS = ("accidentals", "images", "mei", "split")
-"""Fields that are options of some of the sources."""
 
 
-@dataclass(frozen=True)
-class PrepareConfig:
-    """The fields of the command line.
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What can be said of a corpus wherever one is named: `datasets.prepare`, a training, a search.
 
     Attributes:
-        data: a source, a named mixture, or sources joined by `+`.
-        staff: a name in `STAFF_SIZES`, or `auto`: short ones of the embedded corpus, else full ones.
         root: the user's files: a folder, or an archive as it was downloaded. For a mixture a folder that holds such
             by the corpora's names (`cpms`, `grandstaff.tgz`).
         accidentals, images, mei, split: options of some of the sources; "" is the source's own choice.
         limit: how many staves (of each part of a mixture that is to be prepared); None for as many as the source
             makes of this size.
+    """
+
+    root: str = ""
+    accidentals: str = ""
+    images: str = ""
+    mei: str = ""
+    split: str = ""
+    limit: int | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options that are chosen."""
+        chosen = {name: getattr(self, name) for name in ("accidentals", "images", "mei", "split")}
+        return {name: choice for name, choice in chosen.items() if choice}
+
+    def choices(self) -> dict[str, Any]:
+        """All of them by name, to be handed on."""
+        return {each.name: getattr(self, each.name) for each in fields(Choices)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(Choices):
+    """The fields of the command line.
+
+    Attributes:
+        data: a source, a named mixture, or sources joined by `+`.
+        staff: a name in `STAFF_SIZES`, or `auto`: short ones of the embedded corpus, else full ones.
         max_rejects: stop if more than this share of the pieces gives no staff.
         seed: of the choice and order of pieces and of the typography.
         workers: processes; None for one a core.
@@ -39,12 +62,6 @@ class PrepareConfig:
 
     data: str = "engraved"
     staff: str = "auto"
-    root: str = ""
-    accidentals: str = ""
-    images: str = ""
-    mei: str = ""
-    split: str = ""
-    limit: int | None = None
     max_rejects: float = 0.9
     seed: int = 0
     workers: int | None = None
@@ -65,17 +82,16 @@ class PrepareConfig:
 
     def _check_source(self) -> None:
         check_choice("data", self.data, data_names())
-        for name in OPTIONS:
-            if chosen := getattr(self, name):
-                self._check_option(name, chosen)
+        for name, chosen in self.options.items():
+            self._check_option(name, chosen)
         if self.size.staves not in self.source.staves_an_image:
             fitting = [size.name for size in STAFF_SIZES.values() if size.staves in self.source.staves_an_image]
             raise ConfigError(f"staff={self.staff}: not with data={self.data}, which has {', '.join(fitting)}")
 
     def _check_mixture(self) -> None:
         names = [part.data for part in self.parts]
-        for option in OPTIONS:
-            if (chosen := getattr(self, option)) and not any(getattr(part, option) for part in self.parts):
+        for option, chosen in self.options.items():
+            if not any(option in part.options for part in self.parts):
                 raise ConfigError(f"{option}={chosen}: not an option of any of {', '.join(names)}")
         if self.root and not any(part.root for part in self.parts):
             raise ConfigError(
@@ -91,8 +107,8 @@ class PrepareConfig:
     def _part(self, name: str) -> PrepareConfig:
         source = SOURCES[name]
         root = root_of(name, Path(self.root)) if self.root else ""
-        texts: dict[str, Any] = {option: "" for option in OPTIONS if option not in source.options}
-        return replace(self, data=name, staff=self.size.name, root=root, overwrite=False, **texts)
+        foreign: dict[str, Any] = {option: "" for option in self.options if option not in source.options}
+        return replace(self, data=name, staff=self.size.name, root=root, overwrite=False, **foreign)
 
     @property
     def source(self) -> Source:
@@ -121,7 +137,7 @@ class PrepareConfig:
             limit=self.limit or (None if self.root else self.source.default_limit(self.size)),
             recipe=self.source.recipe,
             root=str(Path(self.root).resolve()) if self.root else None,
-            options={name: getattr(self, name) or choices[0] for name, choices in self.source.options.items()},
+            options={name: self.options.get(name, choices[0]) for name, choices in self.source.options.items()},
         )
 
     def _check_option(self, name: str, chosen: str) -> None:

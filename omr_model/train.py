@@ -15,7 +15,7 @@ from datasets.command_line import check_choice, main
 from datasets.errors import CheckpointError, ConfigError
 from datasets.files import restore_folder
 from datasets.prepare import prepare
-from datasets.prepare_config import CORPORA, OPTIONS, PrepareConfig
+from datasets.prepare_config import CORPORA, Choices, PrepareConfig
 from omr_model import checkpoint
 from omr_model.config import TrainingConfig, replace_fields
 from omr_model.device import preset_for_device
@@ -24,14 +24,13 @@ from omr_model.trainer import EpochRecord, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainJob(TrainingConfig):
+class TrainJob(TrainingConfig, Choices):
     """One training.
 
     Attributes:
         preset: one of `PRESETS`, or `auto` by the device; names the defaults of everything else.
         fast: mixed precision, torch.compile and fused AdamW, or none of them; None leaves it to the preset.
-        data, staff, root, accidentals, images, mei, split, limit, corpora: the corpus, as `datasets.prepare` is told;
-            prepared first where it is not yet.
+        data, staff, corpora: the corpus, as `datasets.prepare` is told; prepared first where it is not yet.
         to: the checkpoint's folder, written after every epoch.
         resume: go on from the checkpoint in `to`.
     """
@@ -40,22 +39,13 @@ class TrainJob(TrainingConfig):
     fast: bool | None = None
     data: str = "engraved"
     staff: str = "short"
-    root: str = ""
-    accidentals: str = ""
-    images: str = ""
-    mei: str = ""
-    split: str = ""
-    limit: int | None = None
     corpora: str = str(CORPORA)
     to: str = ""
     resume: bool = False
 
     def preparation(self) -> PrepareConfig:
         """The part that names the corpus."""
-        options = {option: getattr(self, option) for option in OPTIONS}
-        return PrepareConfig(
-            data=self.data, staff=self.staff, root=self.root, limit=self.limit, corpora=self.corpora, **options
-        )
+        return PrepareConfig(data=self.data, staff=self.staff, corpora=self.corpora, **self.choices())
 
     def training(self) -> TrainingConfig:
         """The part that decides the numbers."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets.command_line import check_choice, check_range
 from datasets.errors import ConfigError
-from datasets.prepare_config import CORPORA
+from datasets.prepare_config import CORPORA, Choices
 from datasets.staff import STAFF_SIZES, StaffSize
 from omr_model.config import TrainingConfig
 from results.study import DEFAULT_LOG, DEFAULT_STUDIES
@@ -102,17 +102,11 @@ class SpaceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Choices):
     """The corpus, as `datasets.prepare` is told (`PrepareConfig`); `staff=auto` is that of the model's picture."""
 
     name: str = "engraved"
     staff: str = "auto"
-    root: str = ""
-    accidentals: str = ""
-    images: str = ""
-    mei: str = ""
-    split: str = ""
-    limit: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

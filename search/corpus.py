@@ -13,7 +13,7 @@ from datasets.errors import ConfigError, CorpusError
 from datasets.manifest import Manifest
 from datasets.mixture import mix, parts_of
 from datasets.prepare import parts_prepared, prepare, request_of
-from datasets.prepare_config import OPTIONS, PrepareConfig
+from datasets.prepare_config import PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
 from search.config import ParameterConfig, PointConfig, SearchConfig, SpaceConfig
@@ -63,11 +63,9 @@ def preparation(config: SearchConfig) -> PrepareConfig:
     return PrepareConfig(
         data=data.name,
         staff=config.staff().name,
-        root=data.root,
-        limit=data.limit,
         seed=data.seed,
         corpora=config.paths.corpora,
-        **{option: getattr(data, option) for option in OPTIONS},
+        **data.choices(),
     )
 
 

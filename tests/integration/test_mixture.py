@@ -51,7 +51,7 @@ def mixture(home: Path) -> PreparedCorpus:
 
 
 def config(home: Path, **fields: object) -> PrepareConfig:
-    return PrepareConfig(**{"data": MIXTURE, "corpora": str(home), **fields})  # type: ignore[arg-type]
+    return PrepareConfig(**{"data": MIXTURE, "staff": "short", "corpora": str(home), **fields})  # type: ignore[arg-type]
 
 
 # Names ----------------------------------------------------------------------------------------------------
