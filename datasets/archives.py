@@ -7,15 +7,17 @@ one. Sizes are limited by what is written, not by what the archive says of itsel
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import re
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from datasets.errors import CorpusError
 from datasets.files import write_atomically
@@ -26,6 +28,8 @@ MAX_FILE_BYTES = 1 << 30
 MAX_FILES = 5_000_000
 _MARK = ".unpacked.json"
 _BLOCK = 1 << 20
+_DRIVE = re.compile("[A-Za-z]:")
+_NAME_TAKEN_OR_TOO_LONG = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,19 @@ class _Entry:
 
     name: str
     open: Callable[[], IO[bytes] | None]
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar whose header must be one: `tarfile` itself takes damage, or a cut, for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
 
 
 def is_archive(path: Path) -> bool:
@@ -45,7 +62,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive into a folder, which is there as a whole or not at all; done before, it is kept.
 
     Raises:
-        CorpusError: the archive is damaged, leads out of the folder, or is larger than the limits.
+        CorpusError: the archive is damaged, leads out of the folder, is larger than the limits, or has a name that
+            cannot be a file's.
         OSError: the disk is full or may not be written.
     """
     if _is_unpacked(archive, folder):
@@ -56,8 +74,6 @@ def unpack(archive: Path, folder: Path) -> None:
     partial.mkdir(parents=True)
     try:
         _unpack_all(archive, partial)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise CorpusError(f"{archive}: not a whole archive ({error}); download it again") from None
     finally:
         if not (partial / _MARK).exists():
             shutil.rmtree(partial, ignore_errors=True)
@@ -71,19 +87,21 @@ def _unpack_all(archive: Path, folder: Path) -> None:
             if number > MAX_FILES:
                 raise CorpusError(f"{archive}: more than {MAX_FILES:,} files")
             target = folder / _inside(archive, entry.name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written += _write(archive, entry, target, MAX_BYTES - written)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                written += _write(archive, entry, target, MAX_BYTES - written)
+            except OSError as error:
+                if error.errno not in _NAME_TAKEN_OR_TOO_LONG:
+                    raise
+                raise CorpusError(f"{archive}: its entry '{entry.name}' cannot be a file ({error.strerror})") from None
     write_atomically(folder / _MARK, _mark(archive))
 
 
 def _write(archive: Path, entry: _Entry, target: Path, room: int) -> int:
     """Write one file; its size in bytes."""
     written = 0
-    stream = entry.open()
-    if stream is None:
-        return 0
-    with stream, target.open("wb") as file:
-        while block := stream.read(_BLOCK):
+    with target.open("wb") as file:
+        for block in _blocks(archive, entry):
             written += len(block)
             if written > min(room, MAX_FILE_BYTES):
                 raise CorpusError(
@@ -97,23 +115,52 @@ def _write(archive: Path, entry: _Entry, target: Path, room: int) -> int:
 def _inside(archive: Path, name: str) -> PurePosixPath:
     """A name in an archive as a path below the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
+    if path.is_absolute() or ".." in path.parts or _DRIVE.match(str(path)) or "\0" in name:
         raise CorpusError(f"{archive}: its entry '{name}' leads out of the folder; nothing of it is unpacked")
     return path
 
 
 def _entries(archive: Path) -> Generator[_Entry]:
-    """The regular files of an archive."""
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as zipped:
-            for info in zipped.infolist():
-                if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-                    yield _Entry(info.filename, lambda info=info: zipped.open(info))  # type: ignore[misc]
-        return
-    with tarfile.open(archive, "r|*") as tarred:  # as a stream: a tar has no table of contents
+    """The regular files of an archive, each to be read before the next is asked for."""
+    with _must_be_whole(archive):
+        yield from (_of_zip if archive.name.lower().endswith(".zip") else _of_tar)(archive)
+
+
+def _of_zip(archive: Path) -> Iterator[_Entry]:
+    with zipfile.ZipFile(archive) as zipped:
+        for info in zipped.infolist():
+            if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
+                yield _Entry(info.filename, lambda info=info: zipped.open(info))  # type: ignore[misc]
+
+
+def _of_tar(archive: Path) -> Iterator[_Entry]:
+    with tarfile.open(archive, tarinfo=_Member) as tarred:
         for member in tarred:
             if member.isfile():
                 yield _Entry(member.name, lambda member=member: tarred.extractfile(member))  # type: ignore[misc]
+        while tarred.fileobj.read(_BLOCK):
+            pass  # up to the checksum of a gzip, which is compared where the file ends
+
+
+def _blocks(archive: Path, entry: _Entry) -> Iterator[bytes]:
+    """What a file in an archive holds."""
+    with _must_be_whole(archive):
+        if stream := entry.open():
+            with stream:
+                while block := stream.read(_BLOCK):
+                    yield block
+
+
+@contextlib.contextmanager
+def _must_be_whole(archive: Path) -> Iterator[None]:
+    """Turn whatever the reader of an archive stumbles over into a CorpusError, but not what the disk refuses."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        detail = str(error).partition(":\n")[0]  # without the list of all compressions that it is not
+        raise CorpusError(f"{archive}: not a whole archive ({detail}); download it again") from None
 
 
 def _is_unpacked(archive: Path, folder: Path) -> bool:

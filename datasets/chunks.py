@@ -61,13 +61,14 @@ class Ledger:
         return {split: SplitCounts(staves=self.staves[split], works=len(self.works[split])) for split in SPLITS}
 
     def leakage(self) -> Leakage:
-        """What stands in train and in validation, where a published split or a mixture lets it."""
+        """What stands in train and in validation or test, where a published split or a mixture lets it."""
         return Leakage(labels=_shared(self.labels), music=_shared(self.music))
 
 
 def _shared(digests: dict[str, Counter[int]]) -> int:
-    """How many validation staves have something that train has too."""
-    return sum(count for digest, count in digests["validation"].items() if digest in digests["train"])
+    """How many validation and test staves have something that train has too."""
+    scored = digests["validation"] + digests["test"]
+    return sum(count for digest, count in scored.items() if digest in digests["train"])
 
 
 def _digest(text: str) -> int:
@@ -79,13 +80,15 @@ class Chunk:
     """The record of a finished chunk.
 
     Attributes:
-        barren: how many of its pieces gave no staff.
+        pieces: how many it is made of.
+        barren: how many of them gave no staff.
         content: hash over its rows, with their pixels.
     """
 
     number: int
     shards: tuple[ShardRecord, ...]
     rejects: tuple[Reject, ...]
+    pieces: int
     barren: int
     content: str
 
@@ -102,7 +105,7 @@ class Chunk:
             for row in table.select(["source", "work", "semantic"]).to_pylist():
                 ledger.add(shard.split, **row)
         rejects = tuple(Reject(*reject) for reject in fields["rejects"])
-        return cls(number, shards, rejects, fields["barren"], fields["content"])
+        return cls(number, shards, rejects, fields["pieces"], fields["barren"], fields["content"])
 
     @classmethod
     def write(
@@ -111,6 +114,8 @@ class Chunk:
         number: int,
         staves: dict[str, list[StaffSample]],
         rejects: Iterable[Reject],
+        *,
+        pieces: int,
         barren: int,
         seed: int,
     ) -> Chunk:
@@ -122,10 +127,11 @@ class Chunk:
         paths = {split: folder / f"{split}-{number:04}.arrow" for split in staves}
         try:
             shards = tuple(write_shard(paths[split], rows, split, seed) for split, rows in staves.items())
-            chunk = cls(number, shards, tuple(rejects), barren, _content(staves))
+            chunk = cls(number, shards, tuple(rejects), pieces, barren, _content(staves))
             record = {
                 "shards": [dataclasses.asdict(shard) for shard in chunk.shards],
                 "rejects": [dataclasses.astuple(reject) for reject in chunk.rejects],
+                "pieces": pieces,
                 "barren": barren,
                 "content": chunk.content,
             }

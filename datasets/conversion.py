@@ -22,6 +22,7 @@ from datasets.staff import StaffSample
 from datasets.workers import Failure, Workers
 
 _PIECES_A_CHUNK = 256
+_STAVES_A_CHUNK = 512  # a score may give a thousand
 _PIECES_BEFORE_GIVING_UP = 200
 
 
@@ -52,35 +53,46 @@ class Conversion:
         """
         tally = _Tally(progress, ledger, self.limit)
         progress.start(*((self.limit, "staves") if self.limit else (len(pieces), "pieces")))
+        number = 0
+        while chunk := Chunk.load(self.folder, number, ledger):
+            tally.count(chunk.pieces, chunk.barren, chunk.rejects)
+            yield chunk
+            number += 1
         function = functools.partial(_harvest, self.data, self.request)
-        with Workers(function, self.workers or len(os.sched_getaffinity(0))) as workers:
-            for number, batch in enumerate(_batches(pieces, _chunk_length(self.limit))):
-                if tally.is_full:
-                    return
-                chunk = Chunk.load(self.folder, number, ledger)
-                if chunk is None:
-                    chunk = self._write(number, batch, workers, tally)
-                else:
-                    tally.count(len(batch), chunk.barren, chunk.rejects)
-                self._check(tally)
-                yield chunk
+        count = self.workers or len(os.sched_getaffinity(0))
+        with Workers(function, count, SOURCES[self.data].seconds_a_piece(self.request)) as workers:
+            rest = pieces[tally.tried :]
+            harvests = zip(rest, workers.map(rest), strict=True)
+            while tally.tried < len(pieces) and not tally.is_full:
+                yield self._write(number, harvests, tally)
+                number += 1
+                if tally.tried >= _PIECES_BEFORE_GIVING_UP:
+                    self._check(tally)
+        if ledger.total:
+            self._check(tally)
 
-    def _write(self, number: int, batch: Sequence[Piece], workers: Workers[Piece, Harvest], tally: _Tally) -> Chunk:
-        """Make the staves of some pieces, up to the limit, and write them."""
+    def _write(self, number: int, harvests: Iterator[tuple[Piece, Harvest | Failure]], tally: _Tally) -> Chunk:
+        """Write the staves of the next pieces, up to the limit and to what memory should hold."""
         staves: dict[str, list[StaffSample]] = {split: [] for split in SPLITS}
         rejects: list[Reject] = []
-        barren = 0
-        for piece, result in zip(batch, workers.map(batch), strict=False):
+        barren_before, tried_before = tally.barren, tally.tried
+        for piece, result in itertools.islice(harvests, _chunk_length(self.limit)):
             harvest = _rejected(piece, result.reason) if isinstance(result, Failure) else result
             accepted, refused = self._sift(piece, harvest, tally)
             staves[piece.split] += accepted
             rejects += refused
-            barren += not harvest.staves
             tally.count(1, not harvest.staves, refused)
-            if tally.is_full:
+            if tally.is_full or sum(map(len, staves.values())) >= _STAVES_A_CHUNK:
                 break
-        filled = {split: rows for split, rows in staves.items() if rows}
-        return Chunk.write(self.folder, number, filled, rejects, barren, self.request.seed)
+        return Chunk.write(
+            self.folder,
+            number,
+            {split: rows for split, rows in staves.items() if rows},
+            rejects,
+            pieces=tally.tried - tried_before,
+            barren=tally.barren - barren_before,
+            seed=self.request.seed,
+        )
 
     def _sift(self, piece: Piece, harvest: Harvest, tally: _Tally) -> tuple[list[StaffSample], list[Reject]]:
         """The staves of a piece that join the corpus, as long as there is room, and everything rejected."""
@@ -95,7 +107,7 @@ class Conversion:
         return accepted, rejects
 
     def _check(self, tally: _Tally) -> None:
-        if tally.tried >= _PIECES_BEFORE_GIVING_UP and tally.barren > self.max_rejects * tally.tried:
+        if tally.barren > self.max_rejects * tally.tried:
             most = "; ".join(f"{count:,} x {reason}" for reason, count in tally.reasons.most_common(3))
             raise CorpusError(
                 f"data={self.data}: {tally.barren:,} of the first {tally.tried:,} pieces gave no staff, more than "
@@ -145,6 +157,8 @@ def _harvest(data: str, request: Request, piece: Piece) -> Harvest:
         return SOURCES[data].staves(piece, request)
     except UnusableError as error:
         return _rejected(piece, error.reason, error.detail)
+    except OSError as error:
+        return _rejected(piece, "a file that cannot be read", str(error))
     except OmrError as error:
         return _rejected(piece, type(error).__name__.removesuffix("Error").lower() + " not usable", str(error))
     except Exception as error:  # a fault of ours, but not worth the other 87,000 files
@@ -153,12 +167,6 @@ def _harvest(data: str, request: Request, piece: Piece) -> Harvest:
 
 def _rejected(piece: Piece, reason: str, detail: str = "") -> Harvest:
     return Harvest(rejects=(Reject(piece.name, reason, detail),))
-
-
-def _batches(pieces: Sequence[Piece], length: int) -> Iterator[Sequence[Piece]]:
-    iterator = iter(pieces)
-    while batch := list(itertools.islice(iterator, length)):
-        yield batch
 
 
 def _chunk_length(limit: int | None) -> int:

@@ -45,16 +45,21 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield partial
         for file in partial.iterdir():
             _flush(file)
-        if target.exists():
-            target.rename(old)
+        move_aside(target)
         partial.rename(target)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def move_aside(target: Path) -> None:
+    """Make room for a folder that takes the place of this one, if it is there."""
+    if target.exists():
+        target.rename(_beside(target, "old"))
+
+
 def restore_folder(target: Path) -> None:
-    """Put back what `new_folder` had moved aside when it was killed."""
+    """Put back what was moved aside and not replaced; what was replaced is removed."""
     old = _beside(target, "old")
     if old.exists() and not target.exists():
         old.rename(target)

@@ -7,6 +7,7 @@ without a word; and it knows a picture's size before it decodes it, so that a sm
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from pathlib import Path
 
@@ -26,10 +27,11 @@ MAX_PIXELS = 64_000_000
 TOO_LARGE = f"picture larger than {MAX_PIXELS // 1_000_000} megapixels"
 DAMAGED = "picture is damaged"
 NO_PICTURE = "not a picture"
+NO_CONTRAST = "picture without contrast"
 
 
 class PictureError(ValueError):
-    """Bytes that are no usable picture: the message is `TOO_LARGE`, `DAMAGED` or `NO_PICTURE`."""
+    """Bytes that are no usable picture: the message is `TOO_LARGE`, `DAMAGED`, `NO_PICTURE` or `NO_CONTRAST`."""
 
 
 def read_gray(path: Path) -> Gray:
@@ -51,7 +53,7 @@ def decode_picture(data: bytes) -> Gray:
     """The gray levels of a file's contents, turned upright as the camera noted.
 
     Raises:
-        PictureError: it is no picture, a truncated one, or too large.
+        PictureError: it is no picture, a truncated one, too large, or one of 16 or 32 bits with but one level.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, which does no harm
@@ -115,10 +117,20 @@ def _gray_levels(image: Image.Image) -> Gray:
     image.draft("L", None)  # a JPEG holds the gray levels by themselves
     image.load()
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(("I", "F")):  # scans of 16 bits
-        levels = np.asarray(upright, dtype=np.float32)
-        return (levels / 257).clip(0, WHITE).astype(np.uint8)
+    if upright.mode.startswith(("I", "F")):
+        return _by_range(np.asarray(upright, dtype=np.float32))
     if upright.has_transparency_data:
         sheet = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(sheet, upright.convert("RGBA"))
     return np.asarray(upright.convert("L"), dtype=np.uint8)
+
+
+def _by_range(levels: npt.NDArray[np.float32]) -> Gray:
+    """Levels of 16 or 32 bits, the darkest as black and the brightest as white.
+
+    No file says how many of its bits are used: scanners write 12 bits into 16, and levels from 0 to 1 into 32.
+    """
+    low, high = float(levels.min()), float(levels.max())
+    if not 0 < high - low < math.inf:
+        raise PictureError(NO_CONTRAST)
+    return np.asarray(((levels - low) * (WHITE / (high - low))).round(), dtype=np.uint8)

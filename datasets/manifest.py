@@ -46,7 +46,7 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """Validation staves whose label also stands in train.
+    """Validation and test staves whose label also stands in train.
 
     Attributes:
         labels: with the whole label.
@@ -96,6 +96,7 @@ class Manifest:
         height, width: of the images as `Staves.image` gives them.
         content_hash: over all rows with their pixels; knows nothing of Arrow, PNG, time or place.
         rejects: how many pieces or staves were rejected, by reason (each one in `rejects.jsonl`).
+        pieces: how many were tried.
         remarks: what the source says of this choice of files and options.
         versions: of the packages that drew the images.
         seconds: that the preparation took (its last part, if it was interrupted).
@@ -112,6 +113,7 @@ class Manifest:
     sources: dict[str, int]
     rejects: dict[str, int]
     leakage: Leakage
+    pieces: int
     remarks: tuple[str, ...]
     shards: tuple[ShardRecord, ...]
     versions: dict[str, str]

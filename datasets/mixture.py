@@ -63,9 +63,13 @@ def data_names() -> list[str]:
 
 
 def root_of(name: str, folder: Path) -> str:
-    """A corpus's files in a folder that holds those of several: a folder or archive of its name; "" for none."""
-    candidates = [folder / f"{name}{suffix}" for suffix in ("", *SUFFIXES)]
-    return next((str(path) for path in candidates if path.exists()), "")
+    """A corpus's files in a folder that holds those of several: a folder or archive of its name; "" for none.
+
+    Capitals do not matter: the documents are published as `DIW`.
+    """
+    there = {path.name.lower(): path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+    candidates = (f"{name}{suffix}" for suffix in ("", *SUFFIXES))
+    return next((str(there[candidate]) for candidate in candidates if candidate in there), "")
 
 
 def mix(folder: Path, data: str, corpora: Sequence[PreparedCorpus], weights: Mapping[str, float]) -> PreparedCorpus:
@@ -89,30 +93,39 @@ def mix(folder: Path, data: str, corpora: Sequence[PreparedCorpus], weights: Map
         )
         for corpus in corpora
     )
-    if _parts_there(folder) != parts:
+    shards = tuple(
+        replace(shard, file=f"{part.folder}/{shard.file}")
+        for part, corpus in zip(parts, corpora, strict=True)
+        for shard in corpus.manifest.shards
+    )
+    if _made_of(folder) != (parts, shards):
         folder.mkdir(parents=True, exist_ok=True)
-        _manifest(data, parts, corpora).write(folder)
+        _manifest(data, parts, shards, corpora).write(folder)
     return PreparedCorpus.open(folder, verify=False)
 
 
-def _parts_there(folder: Path) -> tuple[PartRecord, ...]:
-    """What the mixture in a folder was made of; nothing where there is none, or one of another version."""
+def _made_of(folder: Path) -> tuple[tuple[PartRecord, ...], tuple[ShardRecord, ...]]:
+    """What the mixture in a folder was made of; nothing where there is none, or one of another version.
+
+    The shards too: a part that is made again has the same contents, but perhaps in other bytes.
+    """
     try:
-        return Manifest.read(folder).parts
+        manifest = Manifest.read(folder)
     except CorpusError:
-        return ()
+        return (), ()
+    return manifest.parts, manifest.shards
 
 
-def _manifest(data: str, parts: Sequence[PartRecord], corpora: Sequence[PreparedCorpus]) -> Manifest:
+def _manifest(
+    data: str, parts: tuple[PartRecord, ...], shards: tuple[ShardRecord, ...], corpora: Sequence[PreparedCorpus]
+) -> Manifest:
     began = time.monotonic()
     first = corpora[0].manifest
     ledger = Ledger()
-    shards: list[ShardRecord] = []
     for part, corpus in zip(parts, corpora, strict=True):
         for shard in corpus.manifest.shards:
             for row in read_shard(corpus.path / shard.file).select(["source", "work", "semantic"]).to_pylist():
                 ledger.add(shard.split, row["source"], f"{part.name}/{row['work']}", row["semantic"])
-            shards.append(replace(shard, file=f"{part.folder}/{shard.file}"))
     return Manifest(
         format=FORMAT,
         settings=Settings(
@@ -125,13 +138,14 @@ def _manifest(data: str, parts: Sequence[PartRecord], corpora: Sequence[Prepared
         sources=dict(ledger.sources),
         rejects={},
         leakage=ledger.leakage(),
+        pieces=sum(one.manifest.pieces for one in corpora),
         remarks=tuple(
             f"{part.name}: {line}" for part, one in zip(parts, corpora, strict=True) for line in one.manifest.remarks
         ),
-        shards=tuple(shards),
+        shards=shards,
         versions={},
         seconds=round(time.monotonic() - began, 1),
-        parts=tuple(parts),
+        parts=parts,
         weights={
             source: part.weight for part, one in zip(parts, corpora, strict=True) for source in one.manifest.sources
         },

@@ -27,13 +27,14 @@ from datasets.chunks import Ledger, content_hash, remove_records
 from datasets.command_line import main
 from datasets.conversion import Conversion
 from datasets.errors import CorpusError
-from datasets.files import locked, write_atomically
+from datasets.files import locked, move_aside, restore_folder, write_atomically
 from datasets.manifest import FORMAT, Manifest
 from datasets.mixture import mix, parts_of
 from datasets.prepare_config import PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
 from datasets.sources import Piece, Request
+from datasets.sources.listing import files_below
 
 REJECTS_NAME = "rejects.jsonl"
 _SETTINGS_NAME = "settings.json"
@@ -56,15 +57,17 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
     if config.parts:
         return mix(config.folder, config.data, parts_prepared(config, quiet), parts_of(config.data))
     folder = config.folder
+    if folder.parent.exists() and not folder.parent.is_dir():
+        raise CorpusError(f"corpora={folder.parent} is a file, not a folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress = Progress(f"{config.data}, {config.size.name} staves", quiet=quiet)
     waits = functools.partial(progress.say, f"another process prepares {folder}; waiting for it")
     with locked(folder.with_name(f".{folder.name}.lock"), on_wait=waits):
+        restore_folder(folder)
         if folder.exists() and not config.overwrite:
             return _open_existing(config)
-        request = request_of(config, progress)
-        pieces = config.source.pieces(request)
-        partial = _partial_folder(config, pieces, progress)
+        request, pieces = request_of(config, progress)
+        partial = _partial_folder(config, pieces, request.root, progress)
         with closing(progress):
             _build(config, request, pieces, partial, progress)
         _take_place(partial, folder)
@@ -78,11 +81,11 @@ def parts_prepared(config: PrepareConfig, quiet: bool = False) -> list[PreparedC
     Raises:
         CorpusError: as `prepare`.
     """
-    missing = [part for part in config.parts if part.source.needs_root and not (part.root or part.folder.exists())]
+    missing = [part for part in config.parts if _lacks_files(part)]
     if missing:
         lines = [
             f"data={config.data}: some of its corpora are not prepared in {config.corpora}; make them of your files:",
-            *(f"  {_command(part)}" for part in missing),
+            *(f"  {part.command()}" for part in missing),
             f"or say root=<a folder that holds them by the names {', '.join(part.data for part in missing)}>",
         ]
         raise CorpusError("\n".join(lines))
@@ -91,8 +94,21 @@ def parts_prepared(config: PrepareConfig, quiet: bool = False) -> list[PreparedC
     ]
 
 
-def _command(config: PrepareConfig) -> str:
-    return f"python -m datasets.prepare data={config.data} staff={config.size.name} root=<folder or archive>"
+def check_files(config: PrepareConfig) -> None:
+    """Make sure that the corpus is there, or that files are named that it can be made of.
+
+    Raises:
+        CorpusError: neither; the message has the command to run.
+    """
+    if _lacks_files(config):
+        raise CorpusError(
+            f"data={config.data} is not prepared in {config.folder}, and it has no files of its own: name yours with "
+            f"`{config.command()}`"
+        )
+
+
+def _lacks_files(config: PrepareConfig) -> bool:
+    return config.source.needs_root and not (config.root or config.folder.exists())
 
 
 def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCorpus:
@@ -109,6 +125,7 @@ def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCor
         asked["root"] = wanted.root or prepared.root
         asked["options"] = prepared.options | config.options
         asked["limit"] = config.limit or prepared.limit
+        asked["seed"] = config.seed or prepared.seed
     if as_it_is:
         asked |= {"seed": prepared.seed, "limit": prepared.limit}
     differences = [
@@ -117,39 +134,39 @@ def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCor
     if differences:
         raise CorpusError(
             f"{config.folder} was prepared with other settings ({'; '.join(differences)}); replace it with "
-            f"data={config.data} overwrite=true, or prepare beside it with corpora=<another folder>"
+            f"`{config.command()} overwrite=true`, or prepare beside it with corpora=<another folder>"
         )
     return PreparedCorpus.open(config.folder)
 
 
-def request_of(config: PrepareConfig, progress: Progress) -> Request:
-    """What a configuration asks of its source; an archive is unpacked for it.
+def request_of(config: PrepareConfig, progress: Progress) -> tuple[Request, Sequence[Piece]]:
+    """What a configuration asks of its source, and the pieces there are; an archive is unpacked for it.
 
     Raises:
         CorpusError: as `prepare`.
     """
-    return Request(
+    check_files(config)
+    request = Request(
         size=config.size,
         seed=config.seed,
-        root=_root(config, progress),
+        root=_root(config, progress) if config.root else None,
         options=config.settings.options,
     )
+    try:
+        return request, config.source.pieces(request)
+    except CorpusError:
+        shutil.rmtree(_unpacked(config), ignore_errors=True)
+        raise
 
 
-def _root(config: PrepareConfig, progress: Progress) -> Path | None:
-    """The folder with the user's files; an archive is unpacked first, beside the corpus."""
-    if not config.root:
-        if config.source.needs_root:
-            raise CorpusError(
-                f"data={config.data} is not prepared in {config.folder}, and it has no files of its own: name yours "
-                f"with `{_command(config)}`"
-            )
-        return None
+def _root(config: PrepareConfig, progress: Progress) -> Path:
+    """The folder with the user's files; an archive is unpacked first, beside the corpus, under its own name."""
     root = Path(config.root)
     if is_archive(root):
         progress.say(f"unpacking {root}")
-        unpack(root, _unpacked(config))
-        return _unpacked(config)
+        target = _unpacked(config) / root.name.partition(".")[0]
+        unpack(root, target)
+        return target
     if not root.is_dir():
         raise CorpusError(f"root={root}: no such folder, and no archive ({', '.join(SUFFIXES)})")
     return root.resolve()
@@ -159,12 +176,11 @@ def _unpacked(config: PrepareConfig) -> Path:
     return config.folder.with_name(f".{config.folder.name}.unpacked")
 
 
-def _partial_folder(config: PrepareConfig, pieces: Sequence[Piece], progress: Progress) -> Path:
+def _partial_folder(config: PrepareConfig, pieces: Sequence[Piece], root: Path | None, progress: Progress) -> Path:
     """The folder that the corpus is made in; what another version, other settings or other files left is removed."""
     partial = config.folder.with_name(f"{config.folder.name}.partial")
     versions = {name: importlib.metadata.version(name) for name in _DRAWING_PACKAGES}
-    names = hashlib.sha256("\n".join(piece.name for piece in pieces).encode()).hexdigest()
-    wanted = json.dumps({**asdict(config.settings), **versions, "pieces": names}, indent=2)
+    wanted = json.dumps({**asdict(config.settings), **versions, "files": _fingerprint(pieces, root)}, indent=2)
     settings_path = partial / _SETTINGS_NAME
     if partial.exists():
         if settings_path.exists() and settings_path.read_text(encoding="utf-8") == wanted:
@@ -175,6 +191,18 @@ def _partial_folder(config: PrepareConfig, pieces: Sequence[Piece], progress: Pr
     partial.mkdir()
     write_atomically(settings_path, wanted.encode())
     return partial
+
+
+def _fingerprint(pieces: Sequence[Piece], root: Path | None) -> str:
+    """A hash over the pieces, and over name, size and time of the files: what is finished holds for these alone."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(repr(piece).encode())
+    if root is not None:
+        for path in files_below(root):
+            facts = (root / path).lstat()
+            digest.update(repr((path, facts.st_size, facts.st_mtime_ns)).encode())
+    return digest.hexdigest()
 
 
 def _build(config: PrepareConfig, request: Request, pieces: Sequence[Piece], partial: Path, progress: Progress) -> None:
@@ -210,6 +238,7 @@ def _build(config: PrepareConfig, request: Request, pieces: Sequence[Piece], par
         sources=dict(ledger.sources),
         rejects=dict(reasons.most_common()),
         leakage=ledger.leakage(),
+        pieces=sum(chunk.pieces for chunk in chunks),
         remarks=remarks,
         shards=tuple(shard for chunk in chunks for shard in chunk.shards),
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -218,12 +247,12 @@ def _build(config: PrepareConfig, request: Request, pieces: Sequence[Piece], par
 
 
 def _take_place(partial: Path, folder: Path) -> None:
-    """Give the finished corpus its name; a corpus that it replaces goes first."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Give the finished corpus its name; killed in between, what it replaces comes back (`restore_folder`)."""
+    move_aside(folder)
     partial.rename(folder)
     remove_records(folder)
     (folder / _SETTINGS_NAME).unlink(missing_ok=True)
+    restore_folder(folder)
 
 
 def summary(corpus: PreparedCorpus) -> str:
@@ -235,7 +264,7 @@ def summary(corpus: PreparedCorpus) -> str:
         f"{manifest.staves:,} staves ({splits}) of {manifest.height} x {manifest.width} pixels",
         f"{manifest.bytes / 1e6:.1f} MB in {corpus.path}",
         f"content hash {manifest.content_hash[:16]}, prepared in {manifest.seconds:.0f} s",
-        f"validation staves whose label also stands in train: {manifest.leakage.labels}",
+        f"validation and test staves whose label also stands in train: {manifest.leakage.labels}",
         *(_parts_text(corpus) if manifest.parts else _rejects_text(manifest)),
     ]
     return "\n".join(lines)

@@ -140,6 +140,20 @@ class PrepareConfig(Choices):
             options={name: self.options.get(name, choices[0]) for name, choices in self.source.options.items()},
         )
 
+    def command(self) -> str:
+        """The command that prepares it, with a placeholder for the files where they are needed and not named."""
+        needs_root = not self.parts and self.source.needs_root
+        named = {
+            "data": self.data,
+            "staff": self.size.name,
+            "root": self.root or ("<folder or archive>" if needs_root else ""),
+            **self.options,
+            "limit": self.limit or "",
+            "seed": self.seed or "",
+            "corpora": self.corpora if self.corpora != str(CORPORA) else "",
+        }
+        return " ".join(["python -m datasets.prepare", *(f"{name}={value}" for name, value in named.items() if value)])
+
     def _check_option(self, name: str, chosen: str) -> None:
         choices = self.source.options.get(name)
         if choices is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.command_line import check_choice, check_range, main
-from datasets.errors import ConfigError
+from datasets.errors import ConfigError, CorpusError
 from datasets.shards import PreparedCorpus
 from datasets.sources import SPLITS
 from datasets.vocabulary import vocabulary
@@ -43,11 +43,14 @@ def evaluate(job: EvaluateJob) -> None:
         raise ConfigError("name both folders: checkpoint=... corpus=...")
     check_choice("split", job.split, SPLITS)
     corpus = PreparedCorpus.open(Path(job.corpus))
+    staves = corpus.staves(job.split)
+    if not staves:
+        raise CorpusError(f"{corpus.path} has no {job.split} staves; name another split=")
     description = checkpoint.describe(Path(job.checkpoint))
     device = resolve_device(job.device)
     model = checkpoint.load_model(Path(job.checkpoint), device)
     check_fits(model.config, corpus)
-    data = StaffDataset(corpus.staves(job.split), model.vocabulary)
+    data = StaffDataset(staves, model.vocabulary)
     loss = TrOMRLoss(description.config.loss, model.vocabulary).to(device)
     train = description.config.train  # precision and vocabulary are those it was scored with in training
     evaluation = score(

@@ -12,7 +12,7 @@ from datasets.archives import is_archive, unpack
 from datasets.errors import ConfigError, CorpusError
 from datasets.manifest import Manifest
 from datasets.mixture import mix, parts_of
-from datasets.prepare import parts_prepared, prepare, request_of
+from datasets.prepare import check_files, parts_prepared, prepare, request_of
 from datasets.prepare_config import PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
@@ -112,6 +112,7 @@ def planned_corpus(config: PrepareConfig) -> Iterator[PlannedCorpus]:
     if config.folder.exists():
         yield PlannedCorpus(prepare(config, quiet=True), None)
         return
+    check_files(config)
     with tempfile.TemporaryDirectory(prefix="omr-plan-") as folder:
         config = _unpacked(config, Path(folder))
         few = _sample(config, FEW, Path(folder, "few")).manifest
@@ -127,7 +128,7 @@ def _parts(mixture: PrepareConfig) -> list[PreparedCorpus]:
         raise CorpusError(
             f"plan=true measures a mixture on its own staves, and of data={mixture.data} {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not prepared in {mixture.corpora}; prepare it first with "
-            f"`python -m datasets.prepare data={mixture.data} staff={mixture.size.name}`"
+            f"`{mixture.command()}`"
         )
     return parts_prepared(mixture, quiet=True)
 
@@ -162,8 +163,6 @@ def _staves(config: PrepareConfig, sample: Manifest) -> int:
     limit = config.settings.limit
     if sample.staves < SAMPLE and (limit is None or sample.staves < limit):
         return sample.staves  # the source has no more
-    tried = sum(counts.works for counts in sample.splits.values()) + sum(sample.rejects.values())
-    there = round(
-        len(config.source.pieces(request_of(config, Progress(config.data, quiet=True)))) * sample.staves / tried
-    )
+    _, pieces = request_of(config, Progress(config.data, quiet=True))
+    there = round(len(pieces) * sample.staves / sample.pieces)
     return max(sample.staves, there if limit is None else min(limit, there))

@@ -28,7 +28,7 @@ def write_corpus(
     for split, samples in rows.items():
         for one in samples:
             ledger.add(split, one.source, one.work, one.semantic)
-    chunk = Chunk.write(folder, 0, rows, [], 0, seed=0)
+    chunk = Chunk.write(folder, 0, rows, [], pieces=ledger.total, barren=0, seed=0)
     remove_records(folder)
     size = STAFF_SIZES[staff]
     Manifest(
@@ -42,6 +42,7 @@ def write_corpus(
         rejects={},
         leakage=ledger.leakage(),
         remarks=(),
+        pieces=ledger.total,
         shards=chunk.shards,
         versions={},
         seconds=0.0,

@@ -2,7 +2,7 @@
 
 An ink is named by the class that Verovio's SVG gives it and by its SMuFL glyph, the same in every music font:
 `accid E262` is a sharp before a note, `keyAccid E262` one of a key signature. Stems, beams, ledger and staff
-lines follow from the notes and are not counted.
+lines follow from the notes and are not counted, nor are the naturals that end a key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _CLEFS = {"G": "E050", "C": "E05C", "F": "E062"}
 _METER_SIGNS = {"C": ["E08A"], "C/": ["E08B"]}
 _HEADS = {"double_whole": "E0A0", "whole": "E0A2", "half": "E0A3"}
 _BLACK_HEAD = "E0A4"
+_LONG_HEAD = ["notehead shape"] * 3  # no glyph: an outline and two strokes
+_KEY_NATURAL = "keyAccid E261"
 _RESTS = {
+    "quadruple_whole": "E4E1",
     "double_whole": "E4E2",
     "whole": "E4E3",
     "half": "E4E4",
@@ -75,7 +78,7 @@ def symbol_ink(symbol: Symbol) -> Iterator[str]:
         case "timeSignature":
             yield from (f"meterSig {glyph}" for glyph in _METER_SIGNS.get(name) or _digits(name.replace("/", "")))
         case "note" | "gracenote":
-            yield f"notehead {_HEADS.get(name, _BLACK_HEAD)}"
+            yield from _LONG_HEAD if name == "quadruple_whole" else [f"notehead {_HEADS.get(name, _BLACK_HEAD)}"]
             yield from ["dots"] * dots
             if symbol.lift:
                 yield f"accid {_ACCIDENTALS[symbol.lift]}"
@@ -141,8 +144,8 @@ def glyph_ink(drawn_class: str, glyph: str) -> Iterator[str]:
         yield f"flag {(int(glyph, 16) - 0xE240) // 2}"
     elif name == "fermata":
         yield "fermata"
-    elif name not in _UNCOUNTED:
-        yield f"{name} {_SAME_GLYPH.get(glyph, glyph)}"
+    elif name not in _UNCOUNTED and (ink := f"{name} {_SAME_GLYPH.get(glyph, glyph)}") != _KEY_NATURAL:
+        yield ink
 
 
 def _shape_ink(drawn_class: str) -> Iterator[str]:

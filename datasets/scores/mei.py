@@ -3,10 +3,11 @@
 What is kept is what the semantic encoding can say. What a label does not mention and a staff can do without is left
 out silently: slurs, dynamics, lyrics, tempo, chord symbols, articulation, ornaments, endings, repeat signs (they
 become plain barlines), the number of a tuplet. A measure that holds something the encoding *cannot* say (a rest beneath
-a note, a repeated measure, a note on the other staff) is marked with that reason, and no staff is cut across it.
+a note, a repeated measure, an octave clef) is marked with that reason, and no staff is cut across it.
 
 `read` and `read_single_voice` take what can be drawn again from its label (`datasets.scores.mei_writer`); `read_staff`
-takes one staff of any score, which is drawn as it stands (`datasets.scores.drawing`).
+takes one staff of any score, which is drawn as it stands (`datasets.scores.drawing`). So it alone marks what the
+drawing would show elsewhere or besides: a note on the other staff, an ossia, an octave line, a hidden barline.
 
 Choices:
     - The key is the one that is printed, named as if it were major, as in PrIMuS; no accidentals are CM.
@@ -32,17 +33,19 @@ from datasets.scores.mei_symbols import MeiError, clef, key, meter, target
 __all__ = ["MeiError", "read", "read_single_voice", "read_staff", "staff_numbers", "without_namespaces"]
 
 
-def read(mei: str) -> list[Measure]:
+def read(root: ET.Element) -> list[Measure]:
     """The measures of a score with one staff and one voice, empty ones left out.
+
+    Args:
+        root: a tree without namespaces.
 
     Raises:
         MeiError: no score, more than one staff, no clef, or a key the encoding has no name for.
     """
-    score = _score(without_namespaces(ET.fromstring(mei)))
-    numbers = staff_numbers(score)
+    numbers = staff_numbers(root)
     if len(numbers) != 1:
         raise MeiError("not a single staff")
-    return read_single_voice(score, numbers[0])
+    return read_single_voice(root, numbers[0])
 
 
 def read_single_voice(root: ET.Element, number: str) -> list[Measure]:
@@ -111,6 +114,7 @@ class _StaffReader:
             raise MeiError("no clef")
         self.clef = first_clef
         self.key = first_key or key_symbol(0)
+        self.unsaid: dict[str, str] = {}
         self.changes = [first_meter] if first_meter else []
         self.ties = {target(tie, "startid"): target(tie, "endid") for tie in score.iter("tie")}
         self.fermatas = {target(fermata, "startid") for fermata in score.iter("fermata")}
@@ -121,12 +125,12 @@ class _StaffReader:
             if element.tag != "measure":
                 self._change(element)
                 continue
-            draft = Draft(self.clef, self.key, list(self.changes), self.fermatas)
+            draft = Draft(self.clef, self.key, list(self.changes), self.fermatas, self.unsaid)
             if self.single_voice:
                 draft.read_single_voice(element, self.number)
             else:
                 draft.read_staff(element, self.number, self.ppq)
-            self.clef = draft.clef_after
+            self.clef, self.key, self.unsaid = draft.clef_after, draft.key_after, draft.unsaid_after
             if draft.symbols or draft.problem:
                 self.changes = []
             drafts.append(draft)
@@ -155,12 +159,12 @@ class _StaffReader:
     def _change(self, definition: ET.Element) -> None:
         """Note what is printed at the start of the next measure: key and meter, then the clef."""
         new_clef, new_key, new_meter = self._printed(definition)
-        if new_key and new_key != self.key:
+        if new_key and (self.unsaid.pop("key", "") or new_key != self.key):
             self.key = new_key
             self.changes.append(new_key)
         if new_meter and new_meter not in self.changes:
             self.changes.append(new_meter)
-        if new_clef and new_clef != self.clef:
+        if new_clef and (self.unsaid.pop("clef", "") or new_clef != self.clef):
             self.clef = new_clef
             self.changes.append(new_clef)
 

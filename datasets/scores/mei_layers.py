@@ -107,6 +107,8 @@ class Voice:
 
     def _length(self, element: ET.Element) -> Fraction:
         ticks = element.get("dur.ppq")
+        if ticks and not self.ppq:
+            raise MeiError("a quarter divided into nothing")
         return Fraction(int(ticks), self.ppq) if ticks else quarters(element) * self._ratio
 
     def _nothing(self, element: ET.Element) -> None:

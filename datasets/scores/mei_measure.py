@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -14,8 +14,10 @@ from datasets.scores.mei_layers import NOT_DRAWN_AGAIN, Event, Voice
 from datasets.scores.mei_symbols import (
     XML_ID,
     MeiError,
+    clef,
     clef_symbol,
     is_hidden,
+    key,
     note_symbol,
     rhythm,
     sounding_accidental,
@@ -65,14 +67,17 @@ class Draft:
     Attributes:
         clef, key, changes: as in `Measure`.
         fermatas: ids of what a fermata stands above.
+        unsaid: why the clef or the key (by these names) in force at its start cannot be said. A measure with notes
+            is a problem then, and `clef` and `key` are those before.
         notes: what may be tied, in the order of the symbols.
-        clef_after: the clef in force at its end.
+        clef_after, key_after, unsaid_after: the same at its end.
     """
 
     clef: Symbol
     key: Symbol
     changes: list[Symbol]
     fermatas: set[str]
+    unsaid: Mapping[str, str] = field(default_factory=dict)
     symbols: list[Symbol] = field(default_factory=list)
     beams: list[tuple[int, int]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -80,7 +85,7 @@ class Draft:
     problem: str = ""
 
     def __post_init__(self) -> None:
-        self.clef_after = self.clef
+        self.clef_after, self.key_after, self.unsaid_after = self.clef, self.key, dict(self.unsaid)
 
     def read_single_voice(self, measure: ET.Element, number: str) -> None:
         """Read the only voice of the staff with this number; anything else is a problem."""
@@ -90,6 +95,7 @@ class Draft:
             if len(layers) != 1:
                 raise MeiError("several voices")
             self._write_voice(_voice(layers[0], Voice(refused=NOT_DRAWN_AGAIN)))
+            self._check_unsaid()
         except MeiError as error:
             self._give_up(str(error), staff)
 
@@ -106,6 +112,7 @@ class Draft:
                 self._write_by_onset(sounding)
             if not self.symbols:
                 raise MeiError(EMPTY)
+            self._check_unsaid()
         except MeiError as error:
             self._give_up(str(error), staff)
 
@@ -130,12 +137,27 @@ class Draft:
         if leaves_measure:
             self.open_tie = index + 1
 
+    def _check_unsaid(self) -> None:
+        if self.symbols and self.unsaid:
+            raise MeiError(next(iter(self.unsaid.values())))
+
     def _give_up(self, problem: str, staff: ET.Element | None) -> None:
-        """Mark the measure; what is kept of it is the clef in force at its end."""
+        """Mark the measure; what is kept of it are the clef and the key in force at its end."""
         self.problem = problem
-        clefs = [] if staff is None else [clef for clef in staff.iter("clef") if not clef.get("sameas")]
-        if clefs:
-            self.clef_after = clef_symbol(clefs[-1])
+        if staff is not None:
+            self.clef_after = self._last("clef", clef, staff) or self.clef_after
+            self.key_after = self._last("key", key, staff) or self.key_after
+
+    def _last(self, name: str, find: Callable[[ET.Element], Symbol | None], staff: ET.Element) -> Symbol | None:
+        """The last clef or key in the measure, None if there is none or it cannot be said, which is noted."""
+        try:
+            symbol = find(staff)
+        except MeiError as error:
+            self.unsaid_after[name] = str(error)
+            return None
+        if symbol:
+            self.unsaid_after.pop(name, None)
+        return symbol
 
     def _write_voice(self, voice: Voice) -> None:
         places: list[range] = []
@@ -187,10 +209,10 @@ class Draft:
             self._write_notes(events)
 
     def _write_clef(self, element: ET.Element) -> None:
-        clef = clef_symbol(element)
-        if clef != self.clef_after:
-            self.clef_after = clef
-            self.symbols.append(clef)
+        symbol = clef_symbol(element)
+        if symbol != self.clef_after:
+            self.clef_after = symbol
+            self.symbols.append(symbol)
 
     def _write_rest(self, events: Sequence[Event]) -> None:
         rests = {self._rest(event.element) for event in events}

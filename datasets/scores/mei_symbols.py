@@ -87,7 +87,8 @@ def sounding_accidental(note: ET.Element) -> str:
 
 
 def clef(part: ET.Element) -> Symbol | None:
-    """The clef that a definition prints: the last one, where the source replaced it before the first note."""
+    """The clef that a definition or a measure prints: the last one, where the source replaced it before the first
+    note."""
     child = _last(part, "clef")
     if child is not None:
         return clef_symbol(child)
@@ -107,7 +108,7 @@ def clef_symbol(element: ET.Element) -> Symbol:
 
 
 def key(part: ET.Element) -> Symbol | None:
-    """The key signature that a definition prints."""
+    """The key signature that a definition or a measure prints: the last one."""
     child = _last(part, "keySig")
     written = part.get("keysig") or part.get("key.sig") if child is None else child.get("sig")
     if written is None:
@@ -137,7 +138,8 @@ def meter(part: ET.Element) -> Symbol | None:
 
 
 def _last(part: ET.Element, tag: str) -> ET.Element | None:
-    return next(reversed(list(part.iter(tag))), None)
+    # A second voice holds a copy of the first one's clef.
+    return next((child for child in reversed(list(part.iter(tag))) if not child.get("sameas")), None)
 
 
 def target(element: ET.Element, attribute: str) -> str:

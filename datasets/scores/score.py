@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
+import tempfile
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import verovio
 
@@ -42,7 +45,8 @@ SUFFIXES = tuple(_FORMATS)
 
 UNEQUAL_STAVES = "one staff ends before the other"
 
-_MAX_UNZIPPED = 64 << 20
+_MAX_BYTES = 64 << 20
+_INCONSISTENT = b"Inconsistent rhythm analysis"
 _KERN_SEPARATORS = re.compile("[@·]")
 _KERN_HEADER = re.compile(r"\*\*b?ekern\S*")
 
@@ -74,11 +78,22 @@ class Score:
         return self._read[staff]
 
 
+def score_bytes(path: Path) -> bytes:
+    """The content of a score file, for `read_score`.
+
+    Raises:
+        MeiError: it is larger than any score.
+    """
+    if path.stat().st_size > _MAX_BYTES:
+        raise MeiError(f"more than {_MAX_BYTES >> 20} MiB")
+    return path.read_bytes()
+
+
 def read_score(data: bytes, suffix: str) -> Score:
     """Read a file by its content and the end of its name.
 
     Raises:
-        MeiError: Verovio refuses it, or there is no note in it.
+        MeiError: Verovio refuses it, a bar of **kern does not add up, or there is no note in it.
     """
     if suffix not in _FORMATS:
         raise MeiError(f"no score format is called {suffix}; there are {', '.join(SUFFIXES)}")
@@ -88,8 +103,11 @@ def read_score(data: bytes, suffix: str) -> Score:
     text = _text(unzipped(data) if suffix == ".mxl" else data, suffix)
     if suffix in _XML:
         _check_well_formed(text)
-    if not toolkit.loadData(text):
+    loaded, said = _loaded(toolkit, text)
+    if not loaded:
         raise MeiError("the engraver refuses it")
+    if _INCONSISTENT in said:  # it goes on without the keys, meters and clefs that follow
+        raise MeiError("a bar that does not add up")
     root = without_namespaces(ET.fromstring(toolkit.getMEI())).find(".//score")
     if root is None or root.find(".//note") is None:
         raise MeiError("a score without music")
@@ -162,16 +180,30 @@ def unzipped(data: bytes) -> bytes:
     """The score in a zipped MusicXML file. Verovio would find it only if its name ends in .xml."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            container = ET.fromstring(archive.open("META-INF/container.xml").read(_MAX_UNZIPPED))
+            container = ET.fromstring(archive.open("META-INF/container.xml").read(_MAX_BYTES))
             paths = [
                 rootfile.get("full-path", "") for rootfile in container.iter() if rootfile.tag.endswith("rootfile")
             ]
-            score = archive.open(paths[0]).read(_MAX_UNZIPPED + 1)
+            score = archive.open(paths[0]).read(_MAX_BYTES + 1)
     except (zipfile.BadZipFile, zlib.error, ET.ParseError, LookupError, NotImplementedError, RuntimeError):
         raise MeiError("not a zipped MusicXML file") from None
-    if len(score) > _MAX_UNZIPPED:
-        raise MeiError(f"more than {_MAX_UNZIPPED >> 20} MiB unzipped")
+    if len(score) > _MAX_BYTES:
+        raise MeiError(f"more than {_MAX_BYTES >> 20} MiB unzipped")
     return score
+
+
+def _loaded(toolkit: verovio.toolkit, text: str) -> tuple[bool, bytes]:
+    """Whether Verovio takes a score, and what its **kern reader says: to the file descriptor, past Verovio's log."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            loaded = toolkit.loadData(text)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        file.seek(0)
+        return loaded, file.read()
 
 
 def _check_well_formed(text: str) -> None:

@@ -2,7 +2,8 @@
 
 A score's own drawing may show more than its label: slurs, dynamics, articulation, the numbers of tuplets, ties of
 chords. So here only what the encoding has words for is compared, staff by staff: heads, accidentals, rests, dots,
-clefs, keys, meters and barlines; ties and fermatas at least as many as the label has.
+clefs, keys, meters and barlines; ties at least as many as the label has; fermatas at least one a place and at most one
+a head.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from datasets.scores.ink import glyph_ink, symbol_ink
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _COMPARED = frozenset({"accid", "clef", "dots", "keyAccid", "meterSig", "multiRestNum", "notehead", "rest"})
-_FREE = frozenset({"accid E26A", "accid E26B", "keyAccid E261"})  # parentheses; naturals that end a key
+_FREE = frozenset({"accid E26A", "accid E26B"})  # parentheses
+_OUTLINES = {f"{_SVG}polygon", f"{_SVG}rect"}  # of the head of a long
 _SHARED = frozenset({"accid", "dots", "notehead"})
 
 
@@ -36,8 +38,7 @@ def compare(labels: Sequence[Sequence[Symbol]], svg_root: ET.Element) -> tuple[C
         extra += drawn_bars - bars
     for name, said in (("tie", _ties(labels)), ("fermata", _fermatas(labels))):
         missing += Counter({name: said - _count(svg_root, name)})
-    if not _fermatas(labels):
-        extra += Counter({"fermata": _count(svg_root, "fermata")})
+    extra += Counter({"fermata": _count(svg_root, "fermata") - _heads_with_fermata(labels)})
     return missing, extra
 
 
@@ -73,6 +74,10 @@ def _glyphs(group: ET.Element) -> Iterator[tuple[str, str]]:
     if drawn_class == "dots":
         for dot in group.iterfind(f"{_SVG}ellipse"):
             yield "dots", f"{dot.get('cx')} {dot.get('cy')}"
+    if drawn_class == "notehead":
+        for shape in group:
+            if shape.tag in _OUTLINES:
+                yield "notehead shape", str(sorted(shape.items()))
 
 
 def _is_compared(ink: str) -> bool:
@@ -97,3 +102,8 @@ def _fermatas(labels: Sequence[Sequence[Symbol]]) -> int:
     return sum(
         any(symbol.rhythm.endswith(FERMATA) for symbol in event) for symbols in labels for event in events(symbols)
     )
+
+
+def _heads_with_fermata(labels: Sequence[Sequence[Symbol]]) -> int:
+    """The most fermatas that there can be: voices that begin together have one each."""
+    return sum(symbol.rhythm.endswith(FERMATA) for symbols in labels for symbol in symbols)

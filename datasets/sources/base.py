@@ -152,6 +152,11 @@ class Source(ABC):
         del size
         return None
 
+    def seconds_a_piece(self, request: Request) -> float:
+        """How long a worker may take for one piece: many times what it needs, as the machine may be busy."""
+        del request
+        return 60.0
+
     def remarks(self, request: Request) -> Sequence[str]:
         """What a user should know about this choice of files and options; said, and kept in the manifest."""
         del request

@@ -38,7 +38,7 @@ class CameraPrimusSource(Source):
 
     def pieces(self, request: Request) -> Sequence[Piece]:
         paths = list(listing.files_below(request.folder))
-        incipits = pairs.stems(paths, pictures=(_DISTORTED, _CLEAN))
+        incipits = pairs.each_once(_stems(paths), _id_of)
         if not incipits:
             raise nothing_found(self.name, request.root, "<id>/<id>.png or <id>_distorted.jpg beside <id>.semantic")
         endings = _ENDINGS[request.options["images"]] if _any_distorted(paths) else (_CLEAN,)
@@ -66,6 +66,9 @@ class CameraPrimusSource(Source):
         remarks = []
         if not _any_distorted(paths) and request.options["images"] != "clean":
             remarks.append(f"there is not one {_DISTORTED} in {request.folder}: the clean pictures are taken")
+        found = _stems(paths)
+        if twice := len(found) - len(pairs.each_once(found, _id_of)):
+            remarks.append(f"left out: {twice:,} incipits that stand below {request.folder} twice")
         if request.options["split"] == "published":
             works = [{_work(id_) for id_ in ids} for ids in _published_lists(request.folder, paths).values()]
             shared = len(set.intersection(*works))
@@ -82,6 +85,14 @@ def _piece(picture: str, splits: Mapping[str, str]) -> Piece:
 def _id(name: str) -> str:
     """`000051652-1_2_1` of any of its files."""
     return PurePosixPath(name).stem.removesuffix("_distorted")
+
+
+def _stems(paths: Sequence[str]) -> dict[str, int]:
+    return pairs.stems(paths, pictures=(_DISTORTED, _CLEAN))
+
+
+def _id_of(stem: str) -> str:
+    return stem.rpartition("/")[2]
 
 
 def _work(id_: str) -> str:

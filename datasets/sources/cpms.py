@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from datasets.sources import listing, pairs
@@ -35,8 +35,7 @@ class CpmsSource(Source):
     options = MappingProxyType({"split": ("published", "work")})
 
     def pieces(self, request: Request) -> Sequence[Piece]:
-        found = pairs.stems(listing.files_below(request.folder))
-        lines = [stem for stem in found if _FOLDER.match(stem)]
+        lines = pairs.each_once(_lines(request.folder)[0], _line)
         if not lines:
             raise nothing_found(self.name, request.root, "semantic/training/<n>/<n>.jpg beside <n>.semantic")
         splits = _published_splits(lines) if request.options["split"] == "published" else {}
@@ -51,8 +50,27 @@ class CpmsSource(Source):
         return Harvest((pairs.staff(piece, self.name, picture, symbols, request.size),))
 
     def remarks(self, request: Request) -> Sequence[str]:
-        left = sum(not _FOLDER.match(stem) for stem in pairs.stems(listing.files_below(request.folder)))
-        return (f"left alone: {left:,} outside semantic/ (whole pages, whose lines have no label)",) if left else ()
+        lines, left = _lines(request.folder)
+        twice = len(lines) - len(pairs.each_once(lines, _line))
+        remarks = []
+        if left:
+            remarks.append(f"left alone: {left:,} outside semantic/ (whole pages, whose lines have no label)")
+        if twice:
+            remarks.append(f"left out: {twice:,} lines that stand below {request.folder} twice")
+        return remarks
+
+
+def _lines(root: Path) -> tuple[dict[str, int], int]:
+    """The stems of all lines with their number of files, and how many stems are no line's."""
+    found = pairs.stems(listing.files_below(root))
+    lines = {stem: files for stem, files in found.items() if _FOLDER.match(stem)}
+    return lines, len(found) - len(lines)
+
+
+def _line(stem: str) -> str:
+    """`training/<n>/<n>`, wherever the folder stands."""
+    match = _FOLDER.match(stem)
+    return stem[match.start(1) :] if match else stem
 
 
 def _published_splits(lines: Sequence[str]) -> dict[str, str]:

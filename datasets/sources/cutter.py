@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class _Cut:
 
 @dataclass
 class Cutter:
-    """Cuts a single voice into staves and engraves those that show the most of what is rare.
+    """Cuts a single voice into staves and engraves them all, or those that show the most of what is rare.
 
     Attributes:
         name: what its staves are called by, with the number of their first measure.
@@ -49,21 +50,27 @@ class Cutter:
     rejects: list[Reject] = field(default_factory=list)
 
     def staves(self) -> list[StaffSample]:
-        """The staves, the richest first."""
-        richest_first = sorted(self._cuts(), key=lambda cut_: -_rarities(self._run(cut_)))
-        staves: list[StaffSample] = []
-        for cut_ in richest_first:
-            if len(staves) == self.most:
-                break
-            try:
-                staves.append(self._staff(cut_))
-            except EngravingError as error:
-                self._reject(cut_.start, str(error))
-        return staves
+        """All staves one after the other; or `most`, the richest first."""
+        if self.most is None:
+            return list(self._one_after_the_other())
+        return list(itertools.islice(self._richest_first(), self.most))
 
-    def _cuts(self) -> Iterator[_Cut]:
-        """The whole voice in stretches, without the measures that the encoding cannot say."""
+    def _one_after_the_other(self) -> Iterator[StaffSample]:
+        """Staves of the whole voice: what an image has no room for opens the next one."""
         start = 0
+        while cut_ := next(self._cuts(start), None):
+            staff, start = self._staff(cut_)
+            if staff:
+                yield staff
+
+    def _richest_first(self) -> Iterator[StaffSample]:
+        for cut_ in sorted(self._cuts(0), key=lambda cut_: -_rarities(self._run(cut_))):
+            staff, _ = self._staff(cut_)
+            if staff:
+                yield staff
+
+    def _cuts(self, start: int) -> Iterator[_Cut]:
+        """The voice from a measure on in stretches, without the measures that the encoding cannot say."""
         while start < len(self.measures):
             count = self._count(start)
             if self.measures[start].problem:
@@ -87,24 +94,30 @@ class Cutter:
             count += 1
         return count
 
-    def _staff(self, cut_: _Cut) -> StaffSample:
-        run, image = self._engrave(cut_)
-        return StaffSample(
+    def _staff(self, cut_: _Cut) -> tuple[StaffSample | None, int]:
+        """The staff of a stretch, or None if it is rejected; and the index of the first measure behind it."""
+        try:
+            drawn, image = self._engrave(cut_)
+        except EngravingError as error:
+            self._reject(cut_.start, str(error))
+            return None, cut_.start + cut_.count
+        staff = StaffSample(
             staff_id=self._name(cut_.start),
             work=self.work,
             source=self.source,
             image=image,
-            semantic=format_semantic(run.symbols),
+            semantic=format_semantic(self._run(drawn).symbols),
         )
+        return staff, drawn.start + drawn.count
 
-    def _engrave(self, cut_: _Cut) -> tuple[StaffRun, Gray]:
+    def _engrave(self, cut_: _Cut) -> tuple[_Cut, Gray]:
         """Engrave a stretch, or as much of it as the image is wide; a single measure tightly if need be."""
         run, seed = self._run(cut_), self._seed(cut_.start)
         try:
-            return run, engrave(run, self.size, seed)
+            return cut_, engrave(run, self.size, seed)
         except TooWideError as error:
             if cut_.count == 1:
-                return run, engrave(run, self.size, seed, tight=True)
+                return cut_, engrave(run, self.size, seed, tight=True)
             return self._engrave(_Cut(cut_.start, max(1, min(error.measures, cut_.count - 1))))
 
     def _run(self, cut_: _Cut) -> StaffRun:
@@ -116,8 +129,9 @@ class Cutter:
     def _seed(self, start: int) -> int:
         return seed_from(self.seed, self._name(start))
 
-    def _reject(self, start: int, reason: str) -> None:
-        self.rejects.append(Reject(self._name(start), reason))
+    def _reject(self, start: int, problem: str) -> None:
+        reason, _, detail = problem.partition(": ")
+        self.rejects.append(Reject(self._name(start), reason, detail))
 
 
 def _rarities(run: StaffRun) -> int:

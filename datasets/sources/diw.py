@@ -57,7 +57,9 @@ class DocumentsSource(Source):
         return Harvest(tuple(strips))
 
     def remarks(self, request: Request) -> Sequence[str]:
-        return () if request.root else ("no root= is named: the strips are drawn",)
+        if request.root:
+            return ()
+        return (f"no root= with documents (in a mixture: a root= that holds {self.name}): the strips are drawn",)
 
 
 def _strip(page: Gray, part: int, size: StaffSize, seed: int) -> Gray:

@@ -23,15 +23,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import verovio
 
 from datasets.errors import CorpusError
 from datasets.scores import mei
-from datasets.scores.score import SUFFIXES, read_score
+from datasets.scores.score import SUFFIXES, Score, read_score, score_bytes
 from datasets.sources import grand, keyboard, listing, tunes
-from datasets.sources.base import Harvest, Piece, Request, Source, UnusableError, nothing_found
+from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError, nothing_found
 from datasets.sources.cutter import Cutter
-from datasets.staff import StaffSize
+from datasets.staff import StaffSample, StaffSize
 
 COLLECTIONS = (
     "essenFolksong",
@@ -44,6 +43,7 @@ STAVES_OF_A_TUNE = 4
 SCORES = "scores"
 """The source of staves out of the user's scores."""
 
+_SECONDS_A_SCORE = 600.0  # 16 parts of 250 measures take 50 on an idle core
 _LIMITS = {"short": 7200, "full": 6400}
 
 
@@ -59,6 +59,10 @@ class EngravedSource(Source):
     def default_limit(self, size: StaffSize) -> int | None:
         return None if size.staves > 1 else _LIMITS.get(size.name, _LIMITS["full"])
 
+    def seconds_a_piece(self, request: Request) -> float:
+        """A tune is short, but one of the user's scores may be an opera."""
+        return super().seconds_a_piece(request) if request.root is None else _SECONDS_A_SCORE
+
     def pieces(self, request: Request) -> Sequence[Piece]:
         if request.root is not None:
             return _files(request.root, request.seed)
@@ -72,26 +76,25 @@ class EngravedSource(Source):
                 return _from_file(piece, request)
             if request.size.staves > 1:
                 return keyboard.harvest(piece, corpus_folder(), request)
-            measures = mei.read(_abc_to_mei(tunes.readable(piece.content)))
+            measures = mei.read(_read_tune(piece.content).root)
         except (mei.MeiError, ET.ParseError) as error:
-            reason, _, detail = str(error).partition(": ")
-            raise UnusableError(reason, detail) from None
-        return _single_staves(
-            Cutter(
-                name=piece.work,
-                work=piece.work,
-                source=collection_of(piece.work),
-                measures=measures,
-                size=request.size,
-                seed=request.seed,
-                most=STAVES_OF_A_TUNE,
-            )
+            raise UnusableError(*_reason(error)) from None
+        cutter = Cutter(
+            name=piece.work,
+            work=piece.work,
+            source=collection_of(piece.work),
+            measures=measures,
+            size=request.size,
+            seed=request.seed,
+            most=STAVES_OF_A_TUNE,
         )
+        return Harvest(tuple(cutter.staves()), tuple(cutter.rejects))
 
 
-def _single_staves(*cutters: Cutter) -> Harvest:
-    staves = tuple(itertools.chain.from_iterable(cutter.staves() for cutter in cutters))
-    return Harvest(staves, tuple(itertools.chain.from_iterable(cutter.rejects for cutter in cutters)))
+def _reason(error: Exception) -> tuple[str, str]:
+    """What is counted of an error, and what is particular to this one."""
+    reason, _, detail = str(error).partition(": ")
+    return reason, detail
 
 
 def _files(root: Path, seed: int) -> Sequence[Piece]:
@@ -104,37 +107,76 @@ def _files(root: Path, seed: int) -> Sequence[Piece]:
     pieces: list[Piece] = []
     for path in paths:
         name = listing.printable(posixpath.relpath(path, outer or "."))
-        count = len(tunes.tunes_of(root / path)) if path.lower().endswith(tunes.SUFFIX) else 1
-        names = [f"{name}/{number}" for number in range(1, count + 1)] if count > 1 else [name]
-        pieces += [Piece(each, each, group=name, content=path) for each in names]
+        pieces += _book(name, path, root) or [Piece(name, name, group=name, content=path)]
     return listing.shuffled(pieces, seed)
+
+
+def _book(name: str, path: str, root: Path) -> list[Piece]:
+    """The tunes of an ABC file with more than one, by title as in the embedded corpus; else nothing."""
+    if not path.lower().endswith(tunes.SUFFIX):
+        return []
+    try:
+        texts = tunes.tunes_of(root / path)
+    except OSError:
+        return []  # a worker will say so
+    if len(texts) < 2:
+        return []
+    names = [f"{name}/{number}" for number in range(1, len(texts) + 1)]
+    return [
+        Piece(each, each, group=tunes.title_of(text) or each, content=path)
+        for each, text in zip(names, texts, strict=True)
+    ]
 
 
 def _from_file(piece: Piece, request: Request) -> Harvest:
     """The staves of one of the user's scores: all of them, single ones from their labels, grand ones as they stand."""
     path = request.path(piece)
-    if path.suffix.lower() == tunes.SUFFIX:
-        book, (_, _, number) = tunes.tunes_of(path), piece.name.rpartition("/")
-        data = tunes.readable(book[int(number) - 1 if len(book) > 1 else 0]).encode()
-    else:
-        data = path.read_bytes()
-    score = read_score(data, path.suffix.lower())
+    if path.suffix.lower() != tunes.SUFFIX:
+        return _from_score(piece, read_score(score_bytes(path), path.suffix.lower()), request)
+    book, (_, _, number) = tunes.tunes_of(path), piece.name.rpartition("/")
+    tune = book[int(number) - 1 if len(book) > 1 else 0]
+    harvest = _from_score(piece, _read_tune(tune), request)
+    if not tunes.changes_key(tune):
+        return harvest
+    return Harvest(harvest.staves, (*harvest.rejects, Reject(piece.name, "music after a change of key is left out")))
+
+
+def _from_score(piece: Piece, score: Score, request: Request) -> Harvest:
+    """The staves of a score; a single staff that cannot be read at all is a reject of its own."""
     if request.size.staves > 1:
         return grand.harvest(piece.name, SCORES, score, request.size, request.seed)
-    return _single_staves(
-        *(
-            Cutter(
-                name=f"{piece.name}/staff-{place}",
-                work=piece.work,
-                source=SCORES,
-                measures=mei.read_single_voice(score.root, number),
-                size=request.size,
-                seed=request.seed,
-                most=None,
-            )
-            for place, number in enumerate(score.staff_numbers, start=1)
+    staves: list[StaffSample] = []
+    rejects: list[Reject] = []
+    for place, number in enumerate(score.staff_numbers, start=1):
+        name = f"{piece.name}/staff-{place}"
+        try:
+            measures = mei.read_single_voice(score.root, number)
+        except mei.MeiError as error:
+            rejects.append(Reject(name, *_reason(error)))
+            continue
+        cutter = Cutter(
+            name=name,
+            work=piece.work,
+            source=SCORES,
+            measures=measures,
+            size=request.size,
+            seed=request.seed,
+            most=None,
         )
-    )
+        staves += cutter.staves()
+        rejects += cutter.rejects
+    return Harvest(tuple(staves), tuple(rejects))
+
+
+def _read_tune(abc: str) -> Score:
+    """Read one tune.
+
+    Raises:
+        MeiError: as `read_score`, or it is in several voices.
+    """
+    if tunes.has_several_voices(abc):
+        raise mei.MeiError("ABC in several voices")
+    return read_score(tunes.readable(abc).encode(), tunes.SUFFIX)
 
 
 def _tunes_in_turn(folder: Path, seed: int) -> Sequence[Piece]:
@@ -170,13 +212,3 @@ def _tunes(folder: Path) -> Iterator[Piece]:
         for number, text in enumerate(tunes.tunes_of(path), start=1):
             work = f"{folder.name}/{path.stem}/{number}"
             yield Piece(work, work, group=tunes.title_of(text) or work, content=text)
-
-
-def _abc_to_mei(abc: str) -> str:
-    """One tune as MEI; a fresh toolkit each time, because a used one aborts more often."""
-    verovio.enableLog(verovio.LOG_OFF)
-    toolkit = verovio.toolkit()
-    toolkit.setInputFrom("abc")
-    if not toolkit.loadData(abc):
-        raise mei.MeiError("the ABC reader refuses it")
-    return str(toolkit.getMEI())

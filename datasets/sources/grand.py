@@ -31,12 +31,12 @@ def harvest(name: str, source: str, score: Score, size: StaffSize, seed: int) ->
         MeiError: there is no grand staff, or one of its staves cannot be read.
     """
     pair = grand_staff(score)
-    cutter = _Cutter(name, source, score, pair, [score.measures(staff) for staff in pair], size, seed)
+    cutter = _GrandCutter(name, source, score, pair, [score.measures(staff) for staff in pair], size, seed)
     return Harvest(tuple(cutter.staves()), tuple(cutter.rejects))
 
 
 @dataclass
-class _Cutter:
+class _GrandCutter:
     """A score on its way into staves; `measures` are those of both staves of the `pair`."""
 
     name: str

@@ -24,7 +24,7 @@ from datasets.pictures.systems import SplitError, split_system, two_staves
 from datasets.scores.drawing import engrave_score
 from datasets.scores.engraving import EngravingError
 from datasets.scores.mei_symbols import MeiError
-from datasets.scores.score import Score, grand_label, label, read_score
+from datasets.scores.score import Score, grand_label, label, read_score, score_bytes
 from datasets.seeds import seed_from
 from datasets.sources import listing, pairs
 from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError, nothing_found, split_of
@@ -118,10 +118,10 @@ def _read(stem: Path) -> Score:
 
 
 def _score(path: Path) -> Score:
-    data = path.read_bytes()
-    if not data.strip():
-        raise UnusableError("empty score")
     try:
+        data = score_bytes(path)
+        if not data.strip():
+            raise UnusableError("empty score")
         score = read_score(data, path.suffix)
     except MeiError as error:
         raise UnusableError(str(error)) from None

@@ -7,7 +7,8 @@ corpora are mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from datasets.accidentals import sounding_to_printed
@@ -29,18 +30,33 @@ UNKNOWN_SYMBOLS = "symbols outside the vocabulary"
 _WITHOUT_SIGNATURE = Symbol("keySignature-CM")
 
 
-def stems(paths: Iterable[str], pictures: Sequence[str] = PICTURES) -> list[str]:
-    """What pictures and labels are called without their endings, each once, sorted.
+def stems(paths: Iterable[str], pictures: Sequence[str] = PICTURES) -> dict[str, int]:
+    """What pictures and labels are called without their endings, sorted, and how many files are called so.
 
     Args:
         pictures: the endings of pictures; the longest first where one is the end of another.
     """
-    found = set()
+    found: Counter[str] = Counter()
     for path in paths:
         ending = next((ending for ending in (*pictures, LABEL) if path.lower().endswith(ending)), None)
         if ending is not None:
-            found.add(path.removesuffix(path[-len(ending) :]))
-    return sorted(found)
+            found[path.removesuffix(path[-len(ending) :])] += 1
+    return dict(sorted(found.items()))
+
+
+def each_once(stems: Mapping[str, int], line: Callable[[str], str]) -> list[str]:
+    """The stems, sorted, but one a line: of several the one with the most files, and the first of those.
+
+    A corpus stands below the root twice where its archive was unpacked twice, or lies there in two editions.
+
+    Args:
+        stems: with their number of files.
+        line: what a stem is called wherever its corpus stands.
+    """
+    best: dict[str, str] = {}
+    for stem in sorted(stems, key=lambda stem: (-stems[stem], stem)):
+        best.setdefault(line(stem), stem)
+    return sorted(best.values())
 
 
 def read(stem: Path) -> tuple[Path, list[Symbol]]:
@@ -54,16 +70,18 @@ def read(stem: Path) -> tuple[Path, list[Symbol]]:
 
 
 def file_called(stem: Path, endings: Sequence[str], otherwise: str) -> Path:
-    """The first file that is called so, with an ending in small or in capital letters.
+    """The first file that is called so, with an ending in small letters or any others.
 
     Raises:
         UnusableError: there is none; `otherwise` is the reason.
     """
-    candidates = (stem.with_name(stem.name + written) for ending in endings for written in (ending, ending.upper()))
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise UnusableError(otherwise)
-    return found
+    for ending in endings:
+        if (path := stem.with_name(stem.name + ending)).is_file():
+            return path
+    for path in stem.parent.iterdir():  # last, for the folder may hold all of a corpus
+        if path.name.startswith(stem.name) and path.name[len(stem.name) :].lower() in endings:
+            return path
+    raise UnusableError(otherwise)
 
 
 def staff(piece: Piece, source: str, picture: Path, symbols: Sequence[Symbol], size: StaffSize) -> StaffSample:

@@ -35,7 +35,7 @@ def checked(sounding: Sequence[Symbol], path: Path) -> list[Symbol]:
     """A label of what sounds as one of what is printed, with the accidentals of the MEI where that can be read.
 
     Raises:
-        UnusableError: the MEI says something else; or as `pairs.printed`.
+        UnusableError: the MEI says something else, or is damaged; or as `pairs.printed`.
     """
     symbols = pairs.printed(sounding)
     second = _read(path)
@@ -47,13 +47,22 @@ def checked(sounding: Sequence[Symbol], path: Path) -> list[Symbol]:
 
 
 def _read(path: Path) -> list[Symbol]:
-    """What an MEI file prints; nothing where there is none, or none that can be said in symbols."""
+    """What an MEI file prints; nothing where there is none, or none that can be said in symbols.
+
+    Raises:
+        UnusableError: it is no XML: it broke off.
+    """
     try:
         root = mei.without_namespaces(ET.fromstring(path.read_bytes()))
+    except FileNotFoundError:
+        return []
+    except ET.ParseError as error:
+        raise UnusableError("MEI is damaged", str(error)) from None
+    try:
         _link_ties(root)
         [number] = mei.staff_numbers(root)
         measures = mei.read_staff(root, number)
-    except (OSError, ET.ParseError, ValueError):  # MeiError is a ValueError
+    except ValueError:  # MeiError is one
         return []
     measures = [measure for measure in measures if measure.symbols or measure.problem]
     if not measures or any(measure.problem for measure in measures):

@@ -249,12 +249,12 @@ def _names(path: str, name: str) -> bool:
 def _interrupted(write: Callable[..., Chunk], after: int) -> Callable[..., Chunk]:
     calls = 0
 
-    def interrupted(*arguments: Any) -> Chunk:
+    def interrupted(*arguments: Any, **named: Any) -> Chunk:
         nonlocal calls
         calls += 1
         if calls > after:
             raise KeyboardInterrupt
-        return write(*arguments)
+        return write(*arguments, **named)
 
     return interrupted
 

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from datasets.scores.measures import Measure
+from datasets.scores.mei import read_single_voice
+from datasets.scores.mei_measure import EMPTY
 from datasets.scores.mei_symbols import MeiError
 from datasets.scores.score import read_score, read_staves
 from tests.crosscheck.bars import Staff, bars_of
@@ -68,6 +71,21 @@ def first_reading(source: Source) -> list[Staff] | str:
         return [bars_of(measures) for measures in read_staves(read_score(source.data, source.suffix))]
     except MeiError as error:
         return str(error)
+
+
+def first_readings(source: Source) -> list[tuple[Sequence[Measure], Sequence[Measure]]] | str:
+    """Each staff as one that is drawn as it stands, without its empty measures, and as one that is drawn from its
+    label; or why there are none. Runs in a worker."""
+    try:
+        score = read_score(source.data, source.suffix)
+        singles = [read_single_voice(score.root, number) for number in score.staff_numbers]
+        return list(zip(map(_not_empty, read_staves(score)), singles, strict=True))
+    except MeiError as error:
+        return str(error)
+
+
+def _not_empty(measures: Sequence[Measure]) -> list[Measure]:
+    return [measure for measure in measures if measure.problem != EMPTY]
 
 
 def check(source: Source, ours: Sequence[Staff]) -> Outcome:

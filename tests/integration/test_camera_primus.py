@@ -83,6 +83,14 @@ def test_plain_primus_gives_its_clean_pictures_and_says_so(tmp_path: Path) -> No
     assert "there is not one _distorted.jpg" in remark
 
 
+def test_of_two_editions_below_one_folder_the_one_with_distorted_pictures_is_taken(tmp_path: Path) -> None:
+    camera_primus.make(tmp_path / "root" / "a plain one", 6, distorted=False)
+    camera_primus.make(tmp_path / "root" / "camera", 6)
+    corpus = prepared(tmp_path / "root", tmp_path)
+    assert (corpus.manifest.staves, corpus.manifest.rejects) == (6, {})
+    assert corpus.manifest.remarks == (f"left out: 6 incipits that stand below {tmp_path / 'root'} twice",)
+
+
 def test_a_label_that_its_mei_contradicts_is_rejected(tmp_path: Path) -> None:
     camera_primus.make(tmp_path / "root", 6)
     file = next((tmp_path / "root").rglob("*.semantic"))

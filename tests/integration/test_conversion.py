@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from datasets import conversion
 from datasets.errors import ConfigError, CorpusError
 from datasets.prepare import REJECTS_NAME, prepare, summary
 from datasets.prepare_config import PrepareConfig
-from datasets.sources import EngravedSource, Piece, Request
+from datasets.sources import EngravedSource, Harvest, Piece, Request
 from datasets.staff import STAFF_SIZES
+from datasets.workers import Workers
+from tests.corpora import photographed
 
 GOOD = "X:1\nT:t\nM:2/4\nL:1/8\nK:G\n{}|\n"
 TUPLET = "X:1\nT:t\nM:2/4\nL:1/8\nK:G\n(3ABc|\n"
@@ -65,6 +68,69 @@ def test_a_fault_of_the_reader_costs_one_piece_and_is_named(tmp_path: Path, monk
     corpus = prepare(config_in(tmp_path), quiet=True)
     assert corpus.manifest.rejects == {"the reader failed: TypeError": 1}
     assert json.loads((corpus.path / REJECTS_NAME).read_text())["detail"]
+
+
+def test_a_piece_is_given_the_time_that_its_source_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    class Recorded(Workers[Piece, Harvest]):
+        def __init__(self, function: Callable[[Piece], Harvest], count: int, timeout: float) -> None:
+            given.append(timeout)
+            super().__init__(function, count, timeout)
+
+    monkeypatch.setattr(conversion, "Workers", Recorded)
+    monkeypatch.setattr(EngravedSource, "pieces", pieces_of(GOOD.format("ABcd")))
+    prepare(config_in(tmp_path), quiet=True)
+    source, request = EngravedSource(), Request(size=STAFF_SIZES["short"])
+    assert given == [source.seconds_a_piece(request)]
+    assert source.seconds_a_piece(replace(request, root=tmp_path)) > given[0]  # a user's score may be a symphony
+
+
+def test_what_was_begun_with_other_files_is_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "root"
+    photographed.make(root, 6)
+    labels = {path: path.read_bytes() for path in sorted(root.rglob("*.semantic"))}
+    for path in labels:
+        path.unlink()
+    with pytest.raises(CorpusError, match="gave not one staff"):
+        prepare(config_in(tmp_path, data="photographed", root=str(root), staff="full"))
+    for path, text in labels.items():
+        path.write_bytes(text)
+    assert prepare(config_in(tmp_path, data="photographed", root=str(root), staff="full")).manifest.staves == 6
+    assert "begun with other settings or files and is begun anew" in capsys.readouterr().err
+
+
+def test_a_chunk_ends_before_it_holds_too_many_staves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "_STAVES_A_CHUNK", 4)
+    photographed.make(tmp_path / "root", 9)
+    config = config_in(tmp_path, data="photographed", root=str(tmp_path / "root"), staff="full", limit=None)
+    corpus = prepare(config, quiet=True)
+    assert [shard.rows for shard in corpus.manifest.shards] == [4, 4, 1]
+    assert corpus.manifest.pieces == 9 + sum(corpus.manifest.rejects.values())
+
+
+def test_a_corpus_that_is_replaced_comes_back_if_the_replacing_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographed.make(tmp_path / "root", 6)
+    config = config_in(tmp_path, data="photographed", root=str(tmp_path / "root"), staff="full")
+    first = prepare(config, quiet=True)
+    monkeypatch.setattr(Path, "rename", _killed_in_between(Path.rename))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(replace(config, seed=1, overwrite=True), quiet=True)
+    monkeypatch.undo()
+    assert prepare(config, quiet=True).manifest == first.manifest
+
+
+def _killed_in_between(rename: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    """Move a corpus aside, and die before another takes its place."""
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    return killed
 
 
 def test_a_published_split_stands_though_the_music_is_in_another(

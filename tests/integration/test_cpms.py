@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from datasets.shards import PreparedCorpus
 from datasets.sources import SPLITS
 from datasets.sources.cpms import work_of
 from datasets.staff import StaffSample
+from search.corpus import planned_corpus
 from tests.contracts.corpus import FilesContract
 from tests.corpora import cpms
 from tests.corpora.lines import line
@@ -90,6 +92,25 @@ def test_the_folder_that_holds_the_lines_can_be_named_itself(root: Path, tmp_pat
 def test_whole_pages_are_left_alone_and_said_so(root: Path, tmp_path: Path) -> None:
     [remark] = prepared(root, tmp_path).manifest.remarks
     assert remark == "left alone: 1 outside semantic/ (whole pages, whose lines have no label)"
+
+
+def test_a_corpus_that_stands_there_twice_is_taken_once_and_said_so(root: Path, tmp_path: Path) -> None:
+    for copy in ("CPMS", "CPMS (1)"):
+        shutil.copytree(root, tmp_path / "root" / copy)
+    once, twice = prepared(root, tmp_path / "once"), prepared(tmp_path / "root", tmp_path / "twice")
+    assert twice.manifest.splits == once.manifest.splits
+    assert f"left out: {COUNT + 1} lines that stand below {tmp_path / 'root'} twice" in twice.manifest.remarks
+
+
+def test_a_plan_expects_as_many_staves_as_there_are_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):  # all of one work
+        cpms.add(tmp_path / "root", f"1000000-{number}", line(0).jpeg(), line(0).printed.encode())
+    for name, staves in (("FEW", 4), ("SAMPLE", 8), ("LARGE_SAMPLE", 8)):
+        monkeypatch.setattr(f"search.corpus.{name}", staves)
+    config = PrepareConfig(data="cpms", root=str(tmp_path / "root"), corpora=str(tmp_path))
+    with planned_corpus(config) as planned:
+        assert planned.whole
+        assert (planned.whole.sampled, planned.whole.staves) == (8, 30)
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not on this machine")

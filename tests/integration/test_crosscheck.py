@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import pytest
 
 from datasets.workers import Failure, Workers
 from tests.crosscheck.bars import Bar, Staff
-from tests.crosscheck.check import Source, check, first_reading
+from tests.crosscheck.check import Source, check, first_reading, first_readings
+from tests.crosscheck.closed import closed_reading, open_reading, sounds_the_same
 from tests.crosscheck.compare import pairs
 from tests.crosscheck.second_reading import second_reading
 from tests.crosscheck.sources import GRANDSTAFF, chorales, excerpts, tunes
+
+Read = TypeVar("Read")
 
 TUNE = Source("tune", b"X:1\nM:C\nL:1/4\nK:D\n^G A G d|f2- fz|[Fd]2 {c}B2|\n", ".abc")
 TUNE_BARS = [
@@ -83,22 +87,69 @@ def test_bars_find_their_partners_where_one_is_missing() -> None:
 
 
 def test_tunes_and_chorales_agree_but_for_what_is_explained() -> None:
-    assert _unexplained([*tunes(15), *chorales(4)]) == []
+    agreement = _agreement([*tunes(15), *chorales(4)])
+    assert agreement.unexplained == []
+    assert agreement.read == 19
+    assert agreement.bars > 400
 
 
 @pytest.mark.skipif(not GRANDSTAFF.is_dir(), reason="the samples of GrandStaff are not beside the repository")
 def test_grand_staves_agree_but_for_what_is_explained() -> None:
-    assert _unexplained(list(excerpts(8))) == []
+    agreement = _agreement(list(excerpts(8)))
+    assert agreement.unexplained == []
+    assert agreement.read == 8
+    assert agreement.bars > 50
 
 
-def _unexplained(sources: Sequence[Source]) -> list[str]:
-    found = []
-    with Workers(first_reading, count=1) as workers:
-        for source, ours in zip(sources, workers.map(sources), strict=True):
-            if not isinstance(ours, Failure | str):
-                outcome = check(source, ours)
-                found += [f"{source.name}: {one.aspect}" for one, reason in outcome.differences if not reason]
-    return found
+def test_a_staff_reads_the_same_whether_it_is_drawn_as_it_stands_or_from_its_label() -> None:
+    compared = 0
+    for _, staves in _in_worker(first_readings, [*tunes(8), *chorales(4)]):
+        for measures, singles in staves:
+            for measure, single in zip(measures, singles, strict=True):
+                if not (measure.problem or single.problem):
+                    compared += 1
+                    assert measure == single
+    assert compared > 300
+
+
+def test_a_chorale_on_two_staves_sounds_like_its_four_parts() -> None:
+    compared = 0
+    for source, staves in _in_worker(closed_reading, list(chorales(6))):
+        for bars, parts in zip(staves, open_reading(source), strict=True):
+            for bar, heard in zip(bars, parts, strict=True):
+                if not bar.problem:
+                    compared += 1
+                    assert sounds_the_same(bar, heard), (source.name, bar, heard)
+    assert compared > 100
+
+
+@dataclass
+class Agreement:
+    """How far two readings of some scores agree: scores read, bars compared, differences without an explanation."""
+
+    read: int = 0
+    bars: int = 0
+    unexplained: list[str] = field(default_factory=list)
+
+
+def _agreement(sources: Sequence[Source]) -> Agreement:
+    agreement = Agreement()
+    for source, ours in _in_worker(first_reading, sources):
+        outcome = check(source, ours)
+        agreement.read += 1
+        agreement.bars += outcome.bars
+        agreement.unexplained += [f"{source.name}: {one.aspect}" for one, reason in outcome.differences if not reason]
+    return agreement
+
+
+def _in_worker(
+    reading: Callable[[Source], list[Read] | str], sources: Sequence[Source]
+) -> Iterator[tuple[Source, list[Read]]]:
+    """The sources that can be read, with their readings."""
+    with Workers(reading, count=1) as workers:
+        for source, read in zip(sources, workers.map(sources), strict=True):
+            if not isinstance(read, Failure | str):
+                yield source, read
 
 
 def _read(source: Source) -> list[Staff]:

@@ -71,6 +71,11 @@ def test_a_strip_fills_the_image_and_comes_out_of_its_half(tmp_path: Path, staff
     assert upper.image.mean() <= lower.image.mean()
 
 
+def test_drawn_strips_are_said_to_be_drawn() -> None:
+    [remark] = SOURCES["diw"].remarks(Request(size=STAFF_SIZES["short"]))
+    assert remark == "no root= with documents (in a mixture: a root= that holds diw): the strips are drawn"
+
+
 def test_without_a_folder_as_many_are_drawn_as_a_mixture_needs() -> None:
     pieces = SOURCES["diw"].pieces(Request(size=STAFF_SIZES["short"]))
     assert len(pieces) == DRAWN

@@ -9,7 +9,7 @@ import pytest
 
 from datasets.seeds import seed_from
 from datasets.shards import PreparedCorpus
-from datasets.sources import EngravedSource, Harvest, Request, UnusableError, by_name
+from datasets.sources import EngravedSource, Harvest, Piece, Reject, Request, UnusableError, by_name
 from datasets.sources.engraved import COLLECTIONS, STAVES_OF_A_TUNE
 from datasets.staff import STAFF_SIZES
 from tests.contracts.corpus import CorpusContract, FilesContract
@@ -78,6 +78,47 @@ def test_every_staff_of_a_users_score_and_every_tune_of_a_book_is_taken(tmp_path
         "songs/book.abc/2/staff-1/1",
         "songs/book.abc/3/staff-1/1",
     }
+
+
+def harvest_of(folder: Path, name: str, score: str) -> Harvest:
+    """What a user's folder with one score gives."""
+    (folder / name).write_text(score, encoding="utf-8")
+    request = Request(size=STAFF_SIZES["full"], root=folder)
+    (piece,) = EngravedSource().pieces(request)
+    return EngravedSource().staves(piece, request)
+
+
+def test_a_staff_that_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
+    bass = "<clef><sign>F</sign><line>4</line></clef>"
+    octave_below = "<clef><sign>G</sign><line>2</line><clef-octave-change>-1</clef-octave-change></clef>"
+    harvest = harvest_of(tmp_path, "song.musicxml", scores.music_xml(0, parts=2).replace(bass, octave_below))
+    assert [staff.staff_id for staff in harvest.staves] == ["song.musicxml/staff-1/1"]
+    assert harvest.rejects == (Reject("song.musicxml/staff-2", "octave clef"),)
+
+
+def test_no_measure_of_a_users_score_is_lost_where_the_image_ends(tmp_path: Path) -> None:
+    harvest = harvest_of(tmp_path, "chant.abc", "X:1\nM:4/4\nL:1/1\nK:C\n" + "c|" * 40)  # wide for its symbols
+    assert harvest.rejects == ()
+    assert sum(staff.semantic.split().count("barline") for staff in harvest.staves) == 40
+
+
+def test_what_follows_a_change_of_key_is_a_reject(tmp_path: Path) -> None:
+    harvest = harvest_of(tmp_path, "air.abc", "X:1\nM:2/4\nL:1/8\nK:G\nABcd|\nK:D\nefga|\n")
+    assert len(harvest.staves) == 1
+    assert harvest.rejects == (Reject("air.abc", "music after a change of key is left out"),)
+
+
+def test_a_tune_in_several_voices_is_rejected(tmp_path: Path) -> None:
+    duet = "X:1\nM:2/4\nL:1/8\nK:G\nV:1\nABcd|\nV:2\nGABc|\n"
+    with pytest.raises(UnusableError, match="ABC in several voices"):
+        harvest_of(tmp_path, "duet.abc", duet)
+    with pytest.raises(UnusableError, match="ABC in several voices"):
+        EngravedSource().staves(Piece("folk/duet", "folk/duet", "duet", duet), REQUEST)
+
+
+def test_a_users_score_may_take_longer_than_a_tune() -> None:
+    of_a_user = Request(size=STAFF_SIZES["full"], root=Path("scores"))
+    assert EngravedSource().seconds_a_piece(of_a_user) > EngravedSource().seconds_a_piece(REQUEST)
 
 
 def test_the_grand_staves_of_a_users_piano_music_are_taken(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from datasets.shards import PreparedCorpus
 from datasets.sources import SOURCES
 from omr_model import checkpoint
 from omr_model.config import MixConfig
+from omr_model.evaluate import EvaluateJob, evaluate
 from omr_model.evaluate import summary as evaluation_summary
 from omr_model.fits import check_labels
 from omr_model.train import default_job
@@ -153,6 +155,21 @@ def test_a_part_that_was_prepared_anew_is_told_and_makes_the_mixture_anew(
     PreparedCorpus.open(again.path)
 
 
+def test_a_part_of_the_same_staves_in_other_bytes_makes_the_mixture_anew(
+    mixture: PreparedCorpus, home: Path, corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(home / "cpms-short")
+    monkeypatch.setattr(
+        "datasets.shards.encode_png",
+        lambda image: bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]),
+    )
+    write_corpus(home, "cpms", of_source(corpus, "cpms", slice(20, 30), slice(3, 6)))
+    again = prepare(config(home), quiet=True)
+    assert again.manifest.content_hash == mixture.manifest.content_hash
+    assert again.manifest.shards != mixture.manifest.shards
+    PreparedCorpus.open(again.path)
+
+
 def test_another_weight_makes_another_mixture(mixture: PreparedCorpus, home: Path) -> None:
     parts = [PreparedCorpus.open(home / f"{part}-short") for part in parts_of(MIXTURE)]
     other = mix(mixture.path, MIXTURE, parts, {"camera_primus": 0.5, "cpms": 1.0, "diw": 1.0})
@@ -177,8 +194,8 @@ def test_all_missing_parts_are_named_with_their_commands(home: Path) -> None:
         prepare(config(home), quiet=True)
     lines = str(caught.value).splitlines()
     assert lines[1:3] == [
-        "  python -m datasets.prepare data=camera_primus staff=short root=<folder or archive>",
-        "  python -m datasets.prepare data=cpms staff=short root=<folder or archive>",
+        f"  python -m datasets.prepare data=camera_primus staff=short root=<folder or archive> corpora={home}",
+        f"  python -m datasets.prepare data=cpms staff=short root=<folder or archive> corpora={home}",
     ]
     assert "by the names camera_primus, cpms" in lines[3]
     assert not (home / f"{MIXTURE}-short").exists()
@@ -192,11 +209,11 @@ def test_a_part_that_needs_no_files_is_prepared_first(home: Path) -> None:
 
 def test_the_root_of_a_mixture_holds_folders_and_archives_by_name(tmp_path: Path) -> None:
     (tmp_path / "cpms").mkdir()
-    with tarfile.open(tmp_path / "camera_primus.tgz", "w:gz"):
+    with tarfile.open(tmp_path / "Camera_PrIMuS.tgz", "w:gz"):
         pass
     parts = {part.data: part.root for part in PrepareConfig(data=MIXTURE, root=str(tmp_path)).parts}
     assert parts == {
-        "camera_primus": str(tmp_path / "camera_primus.tgz"),
+        "camera_primus": str(tmp_path / "Camera_PrIMuS.tgz"),
         "cpms": str(tmp_path / "cpms"),
         "diw": "",
     }
@@ -253,6 +270,11 @@ def test_a_corpus_of_strips_alone_is_refused_before_any_training(home: Path) -> 
 def _assert_refused(refuse: Callable[[], object]) -> None:
     with pytest.raises(CorpusError, match="have no music; mix the corpus with one that has"):
         refuse()
+
+
+def test_an_evaluation_on_an_empty_split_says_that_it_is_empty(home: Path) -> None:
+    with pytest.raises(CorpusError, match="cpms-short has no test staves; name another split="):
+        evaluate(EvaluateJob(checkpoint="any", corpus=str(home / "cpms-short")))
 
 
 def test_a_training_alone_names_its_corpus_as_the_preparation_does(home: Path) -> None:

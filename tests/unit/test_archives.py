@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import io
 import os
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datasets import archives
 from datasets.archives import is_archive, unpack
@@ -26,9 +33,9 @@ def make_zip(folder: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def make_tar(folder: Path, files: dict[str, bytes]) -> Path:
-    path = folder / "corpus.tgz"
-    with tarfile.open(path, "w:gz") as tarred:
+def make_tar(folder: Path, files: dict[str, bytes], ending: str = ".tgz") -> Path:
+    path = folder / f"corpus{ending}"
+    with tarfile.open(path, {".tar": "w", ".tgz": "w:gz", ".tbz2": "w:bz2", ".txz": "w:xz"}[ending]) as tarred:  # type: ignore[call-overload]
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -49,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @BOTH
 def test_every_file_comes_out(make: Make, tmp_path: Path) -> None:
-    files = {"a/1.jpg": b"one", "a/b/two, with spaces.semantic": b"two", "empty": b""}
+    files = {"a/1.jpg": b"one", "a/b/two, with spaces.semantic": b"two", "empty": b"", "Op. 10: no 3/a": b"3"}
     unpack(make(tmp_path, files), tmp_path / "out")
     assert contents(tmp_path / "out") == files
 
@@ -114,6 +121,61 @@ def test_a_download_that_broke_off_is_said_to_be_no_whole_archive(make: Make, tm
     with pytest.raises(CorpusError, match="not a whole archive"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+PACKED = {ending: functools.partial(make_tar, ending=ending) for ending in (".tgz", ".tbz2", ".txz")} | {
+    ".zip": make_zip
+}
+
+
+@given(ending=st.sampled_from([*PACKED]), position=st.floats(0, 0.999), bit=st.integers(0, 7))
+def test_whatever_bit_is_flipped_there_is_all_or_no_whole_archive(ending: str, position: float, bit: int) -> None:
+    noise = np.random.default_rng(0)
+    files = {f"{number}": noise.bytes(500) + bytes(500) for number in range(6)}
+    with tempfile.TemporaryDirectory() as folder:
+        archive, out = PACKED[ending](Path(folder), files), Path(folder, "out")
+        data = bytearray(archive.read_bytes())
+        data[int(position * len(data))] ^= 1 << bit
+        archive.write_bytes(data)
+        with contextlib.suppress(CorpusError):
+            unpack(archive, out)
+            assert sorted(contents(out).values()) == sorted(files.values())
+
+
+@pytest.mark.parametrize("blocks", [2, 4])  # of 512 bytes; a member of this one has two, its header and its data
+def test_a_tar_that_is_cut_between_two_files_is_not_whole(tmp_path: Path, blocks: int) -> None:
+    archive = make_tar(tmp_path, {"a": b"1", "b": b"2"}, ".tar")
+    archive.write_bytes(archive.read_bytes()[: blocks * 512])
+    with pytest.raises(CorpusError, match="not a whole archive"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_tar_with_a_damaged_header_is_not_whole(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path, {"a": b"1", "b": b"2"}, ".tar")
+    data = bytearray(archive.read_bytes())
+    data[2 * 512] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(CorpusError, match=r"not a whole archive \(bad checksum\)"):
+        unpack(archive, tmp_path / "out")
+
+
+@BOTH
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c"), ("x" * 300,), (".",)])
+def test_a_name_that_cannot_be_a_files_is_said(make: Make, tmp_path: Path, names: tuple[str, ...]) -> None:
+    archive = make(tmp_path, dict.fromkeys(names, b"x"))
+    with pytest.raises(CorpusError, match=r"its entry '.+' cannot be a file \("):
+        unpack(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+@BOTH
+def test_a_full_disk_is_no_fault_of_the_archive(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archives, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpack(make(tmp_path, {"a": b"x"}), tmp_path / "out")
 
 
 @BOTH

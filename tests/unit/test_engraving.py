@@ -66,6 +66,8 @@ def test_the_scale_is_the_same_for_high_and_low_long_and_short(size: engraving.S
         staff("note-E5_half.|note-C#5_half.|note-A4_half. note-D5_eighth|note-C5_eighth"),
         staff("rest-half. rest-quarter rest-eighth.. rest-sixteenth rest-thirty_second"),
         staff("rest-whole barline multirest-12"),
+        staff("note-G4_quadruple_whole|note-E4_quadruple_whole rest-quadruple_whole"),
+        staff("note-G4_quarter barline keySignature-CM note-G4_quarter", head="clef-G2 keySignature-DM"),
         staff("note-G4_quarter barline keySignature-DM timeSignature-3/4 clef-F4 note-G3_quarter"),
         staff("note-G4_quarter tie barline note-G4_quarter"),
     ],

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.errors import ImageError
-from datasets.images import DAMAGED, NO_PICTURE, TOO_LARGE, WHITE, Gray, PictureError, decode_picture, fit, read_gray
+from datasets.images import (
+    DAMAGED,
+    NO_CONTRAST,
+    NO_PICTURE,
+    TOO_LARGE,
+    WHITE,
+    Gray,
+    PictureError,
+    decode_picture,
+    fit,
+    read_gray,
+)
 
 LEVELS: Gray = np.random.default_rng(0).integers(0, 256, (40, 90), dtype=np.uint8)
 PICTURE = Image.fromarray(LEVELS)
@@ -43,8 +54,11 @@ def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
         encoded(PICTURE.convert("LA")),
         encoded(PICTURE.convert("RGBA")),
         encoded(Image.fromarray(LEVELS.astype(np.uint16) * 257)),
+        encoded(Image.fromarray(LEVELS.astype(np.uint16) * 16)),
+        encoded(Image.fromarray(LEVELS.astype(np.int32) * 1000), "TIFF"),
+        encoded(Image.fromarray(LEVELS.astype(np.float32) / WHITE), "TIFF"),
     ],
-    ids=["png", "tiff", "bmp", "webp", "alpha", "rgba", "16 bits"],
+    ids=["png", "tiff", "bmp", "webp", "alpha", "rgba", "16 bits", "12 of 16 bits", "32 bits", "from 0 to 1"],
 )
 def test_every_kind_of_picture_gives_the_same_levels(data: bytes) -> None:
     assert np.array_equal(decode_picture(data), LEVELS)
@@ -52,6 +66,12 @@ def test_every_kind_of_picture_gives_the_same_levels(data: bytes) -> None:
 
 def test_transparent_parts_become_paper() -> None:
     assert (decode_picture(encoded(Image.new("RGBA", (9, 5), (0, 0, 0, 0)))) == WHITE).all()
+
+
+@pytest.mark.parametrize("levels", [np.full((5, 9), 7, np.uint16), np.full((5, 9), np.nan, np.float32)])
+def test_a_scan_of_one_level_has_no_contrast(levels: np.ndarray) -> None:
+    with pytest.raises(PictureError, match=NO_CONTRAST):
+        decode_picture(encoded(Image.fromarray(levels), "TIFF"))
 
 
 def test_a_palette_of_two_colours_is_read() -> None:
@@ -76,7 +96,7 @@ def test_a_truncated_picture_is_damaged(share: float, format_: str) -> None:
 def test_whatever_a_byte_is_changed_to_there_is_a_picture_or_a_reason(position: int, byte: int, format_: str) -> None:
     data = bytearray(encoded(PICTURE, format_))
     data[position % len(data)] = byte
-    reasons = (DAMAGED, NO_PICTURE, TOO_LARGE)
+    reasons = (DAMAGED, NO_CONTRAST, NO_PICTURE, TOO_LARGE)
     assert picture_or_reason(bytes(data)) in ("a picture", *reasons)
 
 

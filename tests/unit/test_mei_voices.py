@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.notation import format_semantic, parse
 from datasets.scores.measures import Measure, cut
-from datasets.scores.mei import MeiError, read_staff, staff_numbers
+from datasets.scores.mei import MeiError, read_single_voice, read_staff, staff_numbers
 
 G, F = '<clef shape="G" line="2"/>', '<clef shape="F" line="4"/>'
 
@@ -143,6 +144,47 @@ def test_the_measures_of_two_staves_stand_at_the_same_indices() -> None:
 def test_a_clef_in_a_measure_that_cannot_be_read_is_in_force_after_it() -> None:
     measures = read_staff(score(staff("<mRpt/>" + F), staff(note("c3"))), "1")
     assert format_semantic(cut(measures[1:]).symbols).startswith("clef-F4")
+
+
+OCTAVE_CLEF = '<clef shape="G" line="2" dis="8" dis.place="below"/>'
+ODD_KEY = '<keySig sig="mixed"/>'
+
+
+@pytest.mark.parametrize("read", [read_staff, read_single_voice])
+@pytest.mark.parametrize(
+    ("sign", "plain", "problem"),
+    [
+        (OCTAVE_CLEF, F, "octave clef"),
+        ('<clef shape="perc"/>', G, "clef perc"),
+        (ODD_KEY, '<keySig sig="1s"/>', "key signature mixed"),
+    ],
+)
+def test_measures_under_a_clef_or_a_key_that_cannot_be_said_are_problems(
+    read: Callable[[ET.Element, str], list[Measure]], sign: str, plain: str, problem: str
+) -> None:
+    layers = (note("c4"), note("c4") + sign, note("c4"), note("c4") + plain, note("c4"))
+    problems = [measure.problem for measure in read(score(*map(staff, layers)), "1")]
+    assert list(map(bool, problems)) == [False, True, True, True, False]
+    assert problems[2] == problem
+
+
+def test_a_new_clef_between_measures_ends_what_cannot_be_said() -> None:
+    change = f'<scoreDef><staffGrp><staffDef n="1">{G}</staffDef></staffGrp></scoreDef>'
+    measures = read_staff(score(staff(note("c4") + OCTAVE_CLEF), change, staff(note("c4"))), "1")
+    assert [measure.problem for measure in measures] == ["octave clef", ""]
+    assert [str(symbol) for symbol in measures[1].changes] == ["clef-G2"]
+
+
+def test_a_key_change_inside_a_measure_is_in_force_after_it() -> None:
+    measures = read_staff(score(staff(note("c4") + '<keySig sig="2s"/>' + note("c4")), staff(note("c4"))), "1")
+    assert measures[0].problem == "a key change inside a measure"
+    assert format_semantic(cut(measures[1:]).symbols) == "clef-G2 keySignature-DM note-C4_quarter barline"
+
+
+def test_a_quarter_that_is_divided_into_nothing_is_a_problem() -> None:
+    root = score(staff(note("c4", dur_ppq="1")))
+    root.find(".//staffDef").set("ppq", "0")
+    assert read_staff(root, "1")[0].problem == "a quarter divided into nothing"
 
 
 @pytest.mark.parametrize(

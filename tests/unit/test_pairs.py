@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 
 from datasets.accidentals import sounding_to_printed
+from datasets.errors import CorpusError
 from datasets.notation import parse
 from datasets.sources import pairs
 from datasets.sources.base import Piece, UnusableError
@@ -31,6 +35,30 @@ def test_files_are_found_at_any_depth_but_hidden_ones_are_not(tmp_path: Path) ->
     assert list(files_below(tmp_path)) == ["b.png", "a, b/ä 1.png", "a, b/c/d.semantic"]
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").touch()
+    root = tmp_path / "root"
+    root.mkdir()
+    for link, target in (("circle", root), ("one", tmp_path / "elsewhere"), ("two", tmp_path / "elsewhere")):
+        (root / link).symlink_to(target)
+    assert list(files_below(root)) == ["one/a.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(CorpusError, match=r"/closed: Permission denied"):
+        list(files_below(tmp_path))
+
+
 def test_a_name_that_is_no_utf_8_can_still_be_written() -> None:
     assert printable("staff ä") == "staff ä"
     assert printable("staff \udce4") == "staff \\udce4"
@@ -45,8 +73,13 @@ def test_another_seed_gives_another_order() -> None:
 
 def test_a_stem_is_listed_once_whatever_belongs_to_it() -> None:
     paths = ["a/1.png", "a/1.semantic", "a/1.mei", "b/2.JPG", "c/3.semantic", "d/4_distorted.jpg", "d/4.png"]
-    assert pairs.stems(paths) == ["a/1", "b/2", "c/3", "d/4", "d/4_distorted"]
-    assert pairs.stems(paths, pictures=("_distorted.jpg", ".png")) == ["a/1", "c/3", "d/4"]
+    assert pairs.stems(paths) == {"a/1": 2, "b/2": 1, "c/3": 1, "d/4": 1, "d/4_distorted": 1}
+    assert pairs.stems(paths, pictures=("_distorted.jpg", ".png")) == {"a/1": 2, "c/3": 1, "d/4": 2}
+
+
+def test_of_a_line_that_stands_there_twice_the_one_with_more_files_is_taken() -> None:
+    stems = {"a/1": 1, "a/2": 2, "b/1": 2, "b/2": 2, "c/1": 2, "c/3": 1}
+    assert pairs.each_once(stems, lambda stem: stem[-1]) == ["a/2", "b/1", "c/3"]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +145,9 @@ def test_a_key_signature_without_accidentals_changes_none(symbols: list[pairs.Sy
     assert sounding_to_printed(pairs.with_key(symbols)) == pairs.with_key(printed)
 
 
-@pytest.mark.parametrize("ending", [".png", ".jpeg", ".JPG"])
+@pytest.mark.parametrize("ending", [".png", ".jpeg", ".JPG", ".Jpg"])
 def test_a_picture_is_found_by_any_of_its_endings(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"1.2, 3{ending}"
     path.touch()
+    (tmp_path / f"1.2, 34{ending}").touch()
     assert pairs.file_called(tmp_path / "1.2, 3", pairs.PICTURES, otherwise="none") == path

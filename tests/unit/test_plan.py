@@ -241,6 +241,7 @@ def manifest(staves: int, seconds: float, size: int) -> Manifest:
         sources={},
         rejects={},
         leakage=Leakage(labels=0, music=0),
+        pieces=staves,
         remarks=(),
         shards=(ShardRecord(file="train-0000.arrow", split="train", rows=staves, bytes=size, sha256=""),),
         versions={},

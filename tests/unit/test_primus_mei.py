@@ -102,11 +102,17 @@ def test_another_music_is_rejected_with_the_first_difference(tmp_path: Path, lab
 
 @pytest.mark.parametrize(
     "document",
-    ["", "<mei>", "<mei/>", mei('<fTrem><note dur="4" oct="4" pname="c"/></fTrem>'), mei("", key="mixed")],
+    ["<mei/>", mei('<fTrem><note dur="4" oct="4" pname="c"/></fTrem>'), mei("", key="mixed")],
 )
 def test_an_mei_that_cannot_be_read_checks_nothing(tmp_path: Path, document: str) -> None:
     label = "clef-G2 note-C#5_quarter note-C#5_quarter"
     assert checked_against(tmp_path, label, document) == "clef-G2 note-C#5_quarter note-C5_quarter"
+
+
+@pytest.mark.parametrize("document", ["", mei(QUARTERS.format("", "d", ""))[:-40]])
+def test_an_mei_that_broke_off_is_damaged(tmp_path: Path, document: str) -> None:
+    with pytest.raises(UnusableError, match="MEI is damaged: "):
+        checked_against(tmp_path, "clef-G2 timeSignature-2/4 note-C5_quarter note-D5_quarter", document)
 
 
 def test_without_an_mei_nothing_is_checked(tmp_path: Path) -> None:

@@ -137,6 +137,23 @@ def test_a_label_that_is_not_the_drawing_is_found_out(
     assert [sorted(counts) for counts in found] == [missing, extra]
 
 
+def test_no_more_fermatas_are_drawn_than_heads_can_have() -> None:
+    signs = "".join(f'<fermata staff="1" tstamp="{beat}"/>' for beat in (1, 1, 1, 1))
+    of = Score(score(staff(note("c5", fermata="above")) + signs))
+    missing, extra = compare([label(of, 0)], drawing(of, (0,)))
+    assert (missing, set(extra)) == (Counter(), {"fermata"})
+
+
+def test_a_long_has_its_head() -> None:
+    long = staff('<note pname="c" oct="5" dur="long"/><rest dur="long"/>')
+    of = Score(score(long))
+    said = label(of, 0)
+    assert compare([said], drawing(of, (0,))) == (Counter(), Counter())
+    other = parse(" ".join(map(str, said)).replace("note-C5_quadruple_whole", "note-C5_double_whole"))
+    missing, extra = compare([other], drawing(of, (0,)))
+    assert (sorted(missing), sorted(extra)) == (["notehead E0A0"], ["notehead shape"])
+
+
 def test_an_image_that_is_not_its_label_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_drawing, "compare", lambda *_: (Counter(["tie"]), Counter(["dots"])))
     with pytest.raises(EngravingError, match="image and label differ: no tie, unexpected dots"):

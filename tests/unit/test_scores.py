@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from datasets.notation import format_semantic
+from datasets.scores import score as scores
 from datasets.scores.mei import MeiError
 from datasets.scores.missing_accidentals import missing_accidentals, print_accidentals
-from datasets.scores.score import SUFFIXES, grand_label, label, read_score, read_staves
+from datasets.scores.score import SUFFIXES, grand_label, label, read_score, read_staves, score_bytes
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "grandstaff_musicxml"
 
@@ -126,6 +127,8 @@ def test_the_upper_staff_of_a_kern_score_comes_first_and_a_clef_parts_the_two() 
         (".musicxml", music_xml()[:-200].encode(), "not well-formed XML"),
         (".musicxml", b"<score-partwise/>", "a score without music"),
         (".krn", b"no music at all", "a score without music"),
+        (".krn", KERN.replace("8.CL 8.EL", "4CL 4EL").encode(), "a bar that does not add up"),
+        (".bekrn", BEKERN.replace("4@r", "2@r").encode(), "a bar that does not add up"),
         (".mxl", b"PK\x03\x04 not really", "not a zipped MusicXML file"),
         (".mxl", zipped({"score.xml": music_xml()}), "not a zipped MusicXML file"),
         (".mxl", zipped({"META-INF/container.xml": CONTAINER}), "not a zipped MusicXML file"),
@@ -134,6 +137,27 @@ def test_the_upper_staff_of_a_kern_score_comes_first_and_a_clef_parts_the_two() 
 def test_a_file_that_is_no_score_says_why(suffix: str, data: bytes, reason: str) -> None:
     with pytest.raises(MeiError, match=reason):
         read_score(data, suffix)
+
+
+def test_no_file_is_read_that_is_larger_than_any_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "long.krn"
+    path.write_text(KERN)
+    assert score_bytes(path) == KERN.encode()
+    monkeypatch.setattr(scores, "_MAX_BYTES", len(KERN) - 1)
+    with pytest.raises(MeiError, match="more than 0 MiB"):
+        score_bytes(path)
+
+
+def test_what_verovio_says_of_a_score_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(MeiError):
+        read_score(KERN.replace("4r", "2r").encode(), ".krn")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_quarter_divided_into_nothing_is_a_problem_of_its_measure() -> None:
+    data = music_xml().replace("<divisions>1</divisions>", "<divisions>0</divisions>").encode()
+    with pytest.raises(MeiError, match="divided into nothing"):
+        label(read_score(data, ".xml"), 0)
 
 
 def test_a_label_gives_the_first_problem() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from datasets.scores import mei
 from datasets.scores.score import read_score
-from datasets.sources.tunes import normalised, readable, title_of
+from datasets.sources.tunes import changes_key, has_several_voices, normalised, readable, title_of, tunes_of
 
 HEAD = "X:1\nT:A tune\nM:2/4\nL:1/8\nK:G\n"
 
@@ -32,10 +34,43 @@ def test_titles_are_compared_by_their_words(title: str, expected: str) -> None:
         ("K:G\nAB|cd|\n", "K:G\nAB|cd|\n"),
         ("K:G\nAB|cd|\nK:D\nef|", "K:G\nAB|cd|"),
         ("K:G\nAB|c[K:D]d|", "K:G\nAB|"),
+        ("K:G\n|:AB|cd::[K:D]ef:|", "K:G\n|:AB|cd:||"),
     ],
 )
 def test_a_tune_ends_where_its_key_changes(abc: str, kept: str) -> None:
     assert readable(abc) == kept
+    assert changes_key(abc) == ("K:D" in abc)
+
+
+@pytest.mark.parametrize(
+    ("music", "expected"),
+    [
+        ("V:1\nABcd|\nV:2\nGABc|\n", True),
+        ("[V:upper]ABcd|\n[V:lower]GABc|\n", True),
+        ("V:1 name=Flute\nABcd|\n[V:1]GABc|\n", False),
+        ("ABcd|GABc|\n", False),
+    ],
+)
+def test_voices_are_told_apart_by_their_names(music: str, expected: bool) -> None:
+    assert has_several_voices(HEAD + music) == expected
+
+
+def test_a_byte_order_mark_hides_no_tune(tmp_path: Path) -> None:
+    path = tmp_path / "book.abc"
+    path.write_text(f"{HEAD}ABcd|\n{HEAD}GABc|\n", encoding="utf-8-sig")
+    assert tunes_of(path) == [f"{HEAD}ABcd|\n", f"{HEAD}GABc|\n"]
+
+
+def test_what_the_header_of_a_book_says_holds_for_every_tune(tmp_path: Path) -> None:
+    path = tmp_path / "book.abc"
+    path.write_text("%abc-2.1\nL:1/4\nM:2/4\nC:Anon.\n\nX:1\nK:G\nAB|\nX:2\nL:1/8\nK:G\nABcd|\n", encoding="utf-8")
+    assert tunes_of(path) == ["X:1\nL:1/4\nM:2/4\nK:G\nAB|\n", "X:2\nL:1/4\nM:2/4\nL:1/8\nK:G\nABcd|\n"]
+    scores = [read_score(readable(tune).encode(), ".abc") for tune in tunes_of(path)]
+    read = [mei.read_single_voice(score.root, "1") for score in scores]
+    assert [symbol.rhythm for (measure,) in read for symbol in measure.symbols] == [
+        *["note-quarter"] * 2,
+        *["note-eighth"] * 4,
+    ]
 
 
 @pytest.mark.parametrize(
