@@ -6,6 +6,7 @@ in every way that downloads are spoiled; its `make_root` writes a small corpus i
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import struct
@@ -259,10 +260,11 @@ def _interrupted(write: Callable[..., Chunk], after: int) -> Callable[..., Chunk
     return interrupted
 
 
+@functools.cache
 def gigantic_png(side: int = 30_000) -> bytes:
-    """A picture of side x side pixels, in a file of some 100 kB."""
+    """A picture of side x side pixels, in a file of some 500 kB."""
     row = bytes(1 + (side + 7) // 8)
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(_png_chunk, (b"IHDR", b"IDAT", b"IEND"), (header, data, b"")))
