@@ -57,6 +57,11 @@ class Ledger:
             self.labels[split][_digest(semantic)] += 1
             self.music[split][_digest(music_of(semantic))] += 1
 
+    def add_shard(self, folder: Path, shard: ShardRecord, works_begin: str = "") -> None:
+        """Add all staves of a shard; `works_begin` stands before the names of their works."""
+        for row in read_shard(folder / shard.file).select(["source", "work", "semantic"]).to_pylist():
+            self.add(shard.split, row["source"], works_begin + row["work"], row["semantic"])
+
     def split_counts(self) -> dict[str, SplitCounts]:
         return {split: SplitCounts(staves=self.staves[split], works=len(self.works[split])) for split in SPLITS}
 
@@ -101,9 +106,7 @@ class Chunk:
             return None
         shards = tuple(ShardRecord(**shard) for shard in fields["shards"])
         for shard in shards:
-            table = read_shard(folder / shard.file)
-            for row in table.select(["source", "work", "semantic"]).to_pylist():
-                ledger.add(shard.split, **row)
+            ledger.add_shard(folder, shard)
         rejects = tuple(Reject(*reject) for reject in fields["rejects"])
         return cls(number, shards, rejects, fields["pieces"], fields["barren"], fields["content"])
 

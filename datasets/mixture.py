@@ -22,7 +22,7 @@ from datasets.chunks import Ledger
 from datasets.command_line import check_choice
 from datasets.errors import ConfigError, CorpusError
 from datasets.manifest import FORMAT, Manifest, PartRecord, Settings, ShardRecord
-from datasets.shards import PreparedCorpus, read_shard
+from datasets.shards import PreparedCorpus
 from datasets.sources import SOURCES
 
 SEPARATOR = "+"
@@ -124,8 +124,7 @@ def _manifest(
     ledger = Ledger()
     for part, corpus in zip(parts, corpora, strict=True):
         for shard in corpus.manifest.shards:
-            for row in read_shard(corpus.path / shard.file).select(["source", "work", "semantic"]).to_pylist():
-                ledger.add(shard.split, row["source"], f"{part.name}/{row['work']}", row["semantic"])
+            ledger.add_shard(corpus.path, shard, works_begin=f"{part.name}/")
     return Manifest(
         format=FORMAT,
         settings=Settings(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +22,7 @@ import resvg_py
 import verovio
 
 from datasets.images import WHITE, Gray, decode_png
-from datasets.scores.ink import drawn_ink, expected_ink
+from datasets.scores.ink import SVG, drawn_ink, expected_ink, groups
 from datasets.scores.measures import StaffRun
 from datasets.scores.mei_writer import write
 from datasets.staff import StaffSize
@@ -50,7 +49,6 @@ _MARGIN_RIGHT = 0.5
 _BRACE = 2.5  # staff spaces that a brace takes
 _SHIFT_LIMIT = 1.5  # staff spaces that a staff may leave the centre for high or low notes
 
-_SVG = "{http://www.w3.org/2000/svg}"
 _INNER = '<svg class="definition-scale"'
 _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 _HIDE_PLACEHOLDERS = "<style>g.placeholder {visibility: hidden}</style>"
@@ -178,7 +176,7 @@ def rasterise(drawing: str, root: ET.Element, typography: Typography, size: Staf
     scale = typography.staff_space / _PAGE_UNITS_PER_STAFF_SPACE
     reach = round(_SHIFT_LIMIT * typography.staff_space)
     width, height = size.width / scale, (size.height + 2 * reach) / scale
-    has_brace = next(_groups(root, "grpSym"), None) is not None
+    has_brace = next(groups(root, "grpSym"), None) is not None
     margin = _MARGIN_LEFT + (_BRACE if has_brace else 0.0)
     left = -(margin + typography.offset_x) * _PAGE_UNITS_PER_STAFF_SPACE
     top = _middle(root) - height / 2 + typography.offset_y * _PAGE_UNITS_PER_STAFF_SPACE
@@ -224,21 +222,17 @@ def _check_width(root: ET.Element, right: float) -> None:
 
 def barline_positions(root: ET.Element) -> list[float]:
     """The x of every barline that is drawn, in page units."""
-    paths = [group.find(f"{_SVG}path") for group in _groups(root, "barLine")]
+    paths = [group.find(f"{SVG}path") for group in groups(root, "barLine")]
     return [float(path.get("d", "").split()[0][1:]) / _DRAWING_SCALE for path in paths if path is not None]
 
 
 def _middle(root: ET.Element) -> float:
     """The y of the middle between the top line of the first staff and the bottom line of the last, in page units."""
-    system = [measure.findall(f"{_SVG}g[@class='staff']") for measure in _groups(root, "measure")]
+    system = [measure.findall(f"{SVG}g[@class='staff']") for measure in groups(root, "measure")]
     if not system or not system[0]:
         raise EngravingError("no staff is drawn")
     top, bottom = (
-        float(staff.findall(f"{_SVG}path")[line].get("d", "").split()[1])
+        float(staff.findall(f"{SVG}path")[line].get("d", "").split()[1])
         for staff, line in ((system[0][0], 0), (system[0][-1], 4))
     )
     return (top + bottom) / 2 / _DRAWING_SCALE
-
-
-def _groups(root: ET.Element, drawn_class: str) -> Iterator[ET.Element]:
-    return (group for group in root.iter(f"{_SVG}g") if group.get("class") == drawn_class)

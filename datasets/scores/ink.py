@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from datasets.notation import CHORD, FERMATA, Symbol
 from datasets.scores.measures import StaffRun, key_sharps
 
-_SVG = "{http://www.w3.org/2000/svg}"
-_HREF = "{http://www.w3.org/1999/xlink}href"
-_SHAPES = {f"{_SVG}{name}" for name in ("path", "polygon", "polyline", "rect", "text")}
+SVG = "{http://www.w3.org/2000/svg}"
+HREF = "{http://www.w3.org/1999/xlink}href"
+_SHAPES = {f"{SVG}{name}" for name in ("path", "polygon", "polyline", "rect", "text")}
 _UNCOUNTED = {"beam", "ledgerLines", "multiRest", "staff", "stem"}  # of a rest of several measures only the number
 _COUNTED_SHAPES = {"barLine", "tie"}
 _SAME_CLASS = {"mRest": "rest"}
@@ -47,6 +47,11 @@ _RESTS = {
     "hundred_twenty_eighth": "E4EA",
 }
 _FLAGS = ("eighth", "sixteenth", "thirty_second", "sixty_fourth", "hundred_twenty_eighth")
+
+
+def groups(svg_root: ET.Element, drawn_class: str) -> Iterator[ET.Element]:
+    """What Verovio drew of a class, in order."""
+    return (group for group in svg_root.iter(f"{SVG}g") if group.get("class") == drawn_class)
 
 
 def expected_ink(run: StaffRun) -> Counter[str]:
@@ -123,16 +128,16 @@ def _digits(number: str) -> list[str]:
 
 
 def _walk(element: ET.Element, drawn_class: str) -> Iterator[str]:
-    if element.tag == f"{_SVG}g":
+    if element.tag == f"{SVG}g":
         drawn_class = (element.get("class") or drawn_class).split()[0]
     for child in element:
-        if child.tag == f"{_SVG}use":
-            yield from glyph_ink(drawn_class, child.get(_HREF, "")[1:5])
-        elif child.tag == f"{_SVG}ellipse" and drawn_class == "dots":
+        if child.tag == f"{SVG}use":
+            yield from glyph_ink(drawn_class, child.get(HREF, "")[1:5])
+        elif child.tag == f"{SVG}ellipse" and drawn_class == "dots":
             yield "dots"
         elif child.tag in _SHAPES:
             yield from _shape_ink(drawn_class)
-        elif child.tag in (f"{_SVG}g", f"{_SVG}svg"):
+        elif child.tag in (f"{SVG}g", f"{SVG}svg"):
             yield from _walk(child, drawn_class)
 
 

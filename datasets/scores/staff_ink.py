@@ -13,13 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from datasets.notation import BARLINE, FERMATA, Symbol, events
-from datasets.scores.ink import glyph_ink, symbol_ink
+from datasets.scores.ink import HREF, SVG, glyph_ink, groups, symbol_ink
 
-_SVG = "{http://www.w3.org/2000/svg}"
-_HREF = "{http://www.w3.org/1999/xlink}href"
 _COMPARED = frozenset({"accid", "clef", "dots", "keyAccid", "meterSig", "multiRestNum", "notehead", "rest"})
 _FREE = frozenset({"accid E26A", "accid E26B"})  # parentheses
-_OUTLINES = {f"{_SVG}polygon", f"{_SVG}rect"}  # of the head of a long
+_OUTLINES = {f"{SVG}polygon", f"{SVG}rect"}  # of the head of a long
 _SHARED = frozenset({"accid", "dots", "notehead"})
 
 
@@ -59,20 +57,20 @@ def _expected(symbols: Sequence[Symbol]) -> tuple[Counter[str], Counter[str]]:
 def _drawn(svg_root: ET.Element, number: int) -> Counter[str]:
     """What stands on the staff with this number, each glyph once a place."""
     places: set[tuple[str, str]] = set()
-    for measure in _groups(svg_root, "measure"):
-        staves = measure.findall(f"{_SVG}g[@class='staff']")
-        for group in staves[number].iter(f"{_SVG}g"):
+    for measure in groups(svg_root, "measure"):
+        staves = measure.findall(f"{SVG}g[@class='staff']")
+        for group in staves[number].iter(f"{SVG}g"):
             places |= set(_glyphs(group))
     return Counter(ink for ink, _ in places if _is_compared(ink))
 
 
 def _glyphs(group: ET.Element) -> Iterator[tuple[str, str]]:
     drawn_class = (group.get("class") or "").split(" ")[0]
-    for glyph in group.iterfind(f"{_SVG}use"):
-        for ink in glyph_ink(drawn_class, glyph.get(_HREF, "")[1:5]):
+    for glyph in group.iterfind(f"{SVG}use"):
+        for ink in glyph_ink(drawn_class, glyph.get(HREF, "")[1:5]):
             yield ink, glyph.get("transform", "")
     if drawn_class == "dots":
-        for dot in group.iterfind(f"{_SVG}ellipse"):
+        for dot in group.iterfind(f"{SVG}ellipse"):
             yield "dots", f"{dot.get('cx')} {dot.get('cy')}"
     if drawn_class == "notehead":
         for shape in group:
@@ -86,11 +84,7 @@ def _is_compared(ink: str) -> bool:
 
 def _count(svg_root: ET.Element, drawn_class: str) -> int:
     """How many groups of a class have anything in them."""
-    return sum(len(group) > 0 for group in _groups(svg_root, drawn_class))
-
-
-def _groups(svg_root: ET.Element, drawn_class: str) -> Iterator[ET.Element]:
-    return (group for group in svg_root.iter(f"{_SVG}g") if group.get("class") == drawn_class)
+    return sum(len(group) > 0 for group in groups(svg_root, drawn_class))
 
 
 def _ties(labels: Sequence[Sequence[Symbol]]) -> int:

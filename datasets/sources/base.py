@@ -14,6 +14,7 @@ from datasets.staff import StaffSample, StaffSize
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_SHARES = (8, 1, 1)  # tenths
+_TRAINING_SHARES = (9, 1, 0)
 REASON_TOO_LONG = "more symbols than the size allows"
 
 
@@ -68,12 +69,17 @@ class Piece:
         return self.published or split_of(self.group)
 
 
-def split_of(group: str, shares: Sequence[int] = _SPLIT_SHARES) -> str:
-    """The split of a group by a hash of its name: the same on every machine, whatever else is in the corpus.
+def split_of(group: str) -> str:
+    """The split of a group by a hash of its name: the same on every machine, whatever else is in the corpus."""
+    return _by_hash(group, _SPLIT_SHARES)
 
-    Args:
-        shares: of train, validation and test, in tenths.
-    """
+
+def training_split_of(group: str) -> str:
+    """The same where the test set is published: 90 % train, 10 % validation."""
+    return _by_hash(group, _TRAINING_SHARES)
+
+
+def _by_hash(group: str, shares: Sequence[int]) -> str:
     tenth = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") % sum(shares)
     train, validation, _ = shares
     return SPLITS[(tenth >= train) + (tenth >= train + validation)]
@@ -91,6 +97,12 @@ class Reject:
     piece: str
     reason: str
     detail: str = ""
+
+
+def counted(problem: str) -> tuple[str, str]:
+    """A problem such as "image and label differ: no dots" as reason and detail."""
+    reason, _, detail = problem.partition(": ")
+    return reason, detail
 
 
 class UnusableError(ValueError):

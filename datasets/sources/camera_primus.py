@@ -18,12 +18,11 @@ from types import MappingProxyType
 
 from datasets.errors import CorpusError
 from datasets.sources import listing, pairs
-from datasets.sources.base import Harvest, Piece, Request, Source, UnusableError, nothing_found, split_of
+from datasets.sources.base import Harvest, Piece, Request, Source, UnusableError, nothing_found, training_split_of
 from datasets.sources.primus_mei import checked
 
 _CLEAN, _DISTORTED = ".png", "_distorted.jpg"
 _ENDINGS = {"distorted": (_DISTORTED,), "clean": (_CLEAN,), "both": (_CLEAN, _DISTORTED)}
-_TRAINING_SHARES = (9, 1, 0)  # of train, validation and test, in tenths
 _LISTS = ("train.txt", "test.txt")
 
 
@@ -106,7 +105,7 @@ def _any_distorted(paths: Sequence[str]) -> bool:
 def _published_splits(root: Path, paths: Sequence[str]) -> dict[str, str]:
     """The split of each incipit in the published lists; validation is a tenth of the training list, by work."""
     lists = _published_lists(root, paths)
-    splits = {id_: split_of(_work(id_), _TRAINING_SHARES) for id_ in lists["train.txt"]}
+    splits = {id_: training_split_of(_work(id_)) for id_ in lists["train.txt"]}
     return splits | dict.fromkeys(lists["test.txt"], "test")
 
 

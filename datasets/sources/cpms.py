@@ -20,11 +20,10 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from datasets.sources import listing, pairs
-from datasets.sources.base import Harvest, Piece, Request, Source, UnusableError, nothing_found, split_of
+from datasets.sources.base import Harvest, Piece, Request, Source, UnusableError, nothing_found, training_split_of
 
 _FOLDER = re.compile(r"(?:(?:.*/)?semantic/)?(training|test)/.")
 _SECOND_PHOTOGRAPH = re.compile(r"9(?=\d{7}$)")
-_TRAINING_SHARES = (9, 1, 0)  # of train, validation and test, in tenths
 
 
 class CpmsSource(Source):
@@ -82,7 +81,7 @@ def _published_splits(lines: Sequence[str]) -> dict[str, str]:
         if _folder(stem) == "test":
             splits[stem] = "test"
         elif work not in tested:
-            splits[stem] = split_of(work, _TRAINING_SHARES)
+            splits[stem] = training_split_of(work)
     return splits
 
 

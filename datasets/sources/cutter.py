@@ -13,7 +13,7 @@ from datasets.notation import format_semantic
 from datasets.scores.engraving import EngravingError, TooWideError, engrave
 from datasets.scores.measures import Measure, StaffRun, cut
 from datasets.seeds import seed_from
-from datasets.sources.base import REASON_TOO_LONG, Reject
+from datasets.sources.base import REASON_TOO_LONG, Reject, counted
 from datasets.staff import StaffSample, StaffSize
 
 _SPACES_A_SYMBOL = 2.9  # staff spaces that a symbol takes on the average
@@ -29,25 +29,44 @@ class _Cut:
     count: int
 
 
-@dataclass
-class Cutter:
-    """Cuts a single voice into staves and engraves them all, or those that show the most of what is rare.
+@dataclass(kw_only=True)
+class ByMeasure:
+    """Music on its way into staves, each of which is known by its first measure.
 
     Attributes:
         name: what its staves are called by, with the number of their first measure.
-        work, source: as in `StaffSample`.
-        most: how many staves at most; None for all.
-        rejects: what did not become a staff, once `staves` has run.
+        source: as in `StaffSample`.
+        rejects: what did not become a staff, once all staves are made.
     """
 
     name: str
-    work: str
     source: str
-    measures: Sequence[Measure]
     size: StaffSize
     seed: int
-    most: int | None
     rejects: list[Reject] = field(default_factory=list)
+
+    def _name(self, start: int) -> str:
+        return f"{self.name}/{start + 1}"
+
+    def _seed(self, start: int) -> int:
+        return seed_from(self.seed, self._name(start))
+
+    def _reject(self, start: int, problem: str) -> None:
+        self.rejects.append(Reject(self._name(start), *counted(problem)))
+
+
+@dataclass(kw_only=True)
+class Cutter(ByMeasure):
+    """Cuts a single voice into staves and engraves them all, or those that show the most of what is rare.
+
+    Attributes:
+        work: as in `StaffSample`.
+        most: how many staves at most; None for all.
+    """
+
+    work: str
+    measures: Sequence[Measure]
+    most: int | None
 
     def staves(self) -> list[StaffSample]:
         """All staves one after the other; or `most`, the richest first."""
@@ -122,16 +141,6 @@ class Cutter:
 
     def _run(self, cut_: _Cut) -> StaffRun:
         return cut(self.measures[cut_.start : cut_.start + cut_.count])
-
-    def _name(self, start: int) -> str:
-        return f"{self.name}/{start + 1}"
-
-    def _seed(self, start: int) -> int:
-        return seed_from(self.seed, self._name(start))
-
-    def _reject(self, start: int, problem: str) -> None:
-        reason, _, detail = problem.partition(": ")
-        self.rejects.append(Reject(self._name(start), reason, detail))
 
 
 def _rarities(run: StaffRun) -> int:

@@ -28,7 +28,7 @@ from datasets.errors import CorpusError
 from datasets.scores import mei
 from datasets.scores.score import SUFFIXES, Score, read_score, score_bytes
 from datasets.sources import grand, keyboard, listing, tunes
-from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError, nothing_found
+from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError, counted, nothing_found
 from datasets.sources.cutter import Cutter
 from datasets.staff import StaffSample, StaffSize
 
@@ -78,7 +78,7 @@ class EngravedSource(Source):
                 return keyboard.harvest(piece, corpus_folder(), request)
             measures = mei.read(_read_tune(piece.content).root)
         except (mei.MeiError, ET.ParseError) as error:
-            raise UnusableError(*_reason(error)) from None
+            raise UnusableError(*counted(str(error))) from None
         cutter = Cutter(
             name=piece.work,
             work=piece.work,
@@ -89,12 +89,6 @@ class EngravedSource(Source):
             most=STAVES_OF_A_TUNE,
         )
         return Harvest(tuple(cutter.staves()), tuple(cutter.rejects))
-
-
-def _reason(error: Exception) -> tuple[str, str]:
-    """What is counted of an error, and what is particular to this one."""
-    reason, _, detail = str(error).partition(": ")
-    return reason, detail
 
 
 def _files(root: Path, seed: int) -> Sequence[Piece]:
@@ -152,7 +146,7 @@ def _from_score(piece: Piece, score: Score, request: Request) -> Harvest:
         try:
             measures = mei.read_single_voice(score.root, number)
         except mei.MeiError as error:
-            rejects.append(Reject(name, *_reason(error)))
+            rejects.append(Reject(name, *counted(str(error))))
             continue
         cutter = Cutter(
             name=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from datasets.scores.drawing import engrave_score
 from datasets.scores.engraving import EngravingError, TooWideError
 from datasets.scores.measures import Measure
 from datasets.scores.score import Score, grand_staff, labelled
-from datasets.seeds import seed_from
-from datasets.sources.base import REASON_TOO_LONG, Harvest, Reject
+from datasets.sources.base import REASON_TOO_LONG, Harvest
+from datasets.sources.cutter import ByMeasure
 from datasets.staff import StaffSample, StaffSize
 
 _SPACES_AN_EVENT = 3.4  # staff spaces that a note or a chord takes on the average
@@ -31,22 +31,25 @@ def harvest(name: str, source: str, score: Score, size: StaffSize, seed: int) ->
         MeiError: there is no grand staff, or one of its staves cannot be read.
     """
     pair = grand_staff(score)
-    cutter = _GrandCutter(name, source, score, pair, [score.measures(staff) for staff in pair], size, seed)
+    cutter = _GrandCutter(
+        name=name,
+        source=source,
+        size=size,
+        seed=seed,
+        score=score,
+        pair=pair,
+        measures=[score.measures(staff) for staff in pair],
+    )
     return Harvest(tuple(cutter.staves()), tuple(cutter.rejects))
 
 
-@dataclass
-class _GrandCutter:
+@dataclass(kw_only=True)
+class _GrandCutter(ByMeasure):
     """A score on its way into staves; `measures` are those of both staves of the `pair`."""
 
-    name: str
-    source: str
     score: Score
     pair: tuple[int, int]
     measures: Sequence[Sequence[Measure]]
-    size: StaffSize
-    seed: int
-    rejects: list[Reject] = field(default_factory=list)
 
     def staves(self) -> Iterator[StaffSample]:
         start, end = 0, min(map(len, self.measures))
@@ -97,13 +100,3 @@ class _GrandCutter:
             image=engrave_score(self.score, self.pair, self.size, self._seed(start), start, stop),
             semantic=format_semantic(label),
         )
-
-    def _name(self, start: int) -> str:
-        return f"{self.name}/{start + 1}"
-
-    def _seed(self, start: int) -> int:
-        return seed_from(self.seed, self._name(start))
-
-    def _reject(self, start: int, problem: str) -> None:
-        reason, _, detail = problem.partition(": ")
-        self.rejects.append(Reject(self._name(start), reason, detail))

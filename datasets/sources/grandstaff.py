@@ -27,7 +27,17 @@ from datasets.scores.mei_symbols import MeiError
 from datasets.scores.score import Score, grand_label, label, read_score, score_bytes
 from datasets.seeds import seed_from
 from datasets.sources import listing, pairs
-from datasets.sources.base import Harvest, Piece, Reject, Request, Source, UnusableError, nothing_found, split_of
+from datasets.sources.base import (
+    Harvest,
+    Piece,
+    Reject,
+    Request,
+    Source,
+    UnusableError,
+    counted,
+    nothing_found,
+    training_split_of,
+)
 from datasets.staff import StaffSample, StaffSize
 
 NO_SCORE = "no score beside the picture"
@@ -38,7 +48,6 @@ _PICTURES = {"clean": ".jpg", "distorted": "_distorted.jpg"}
 _KINDS = {"distorted": ("distorted",), "clean": ("clean",), "both": ("clean", "distorted")}
 _EXCERPT = re.compile(r"(?P<stem>(?:.*/)?(?P<key>[^/]+)_(?P<measures>m-\d+-\d+))(?P<ending>\.\w+|_distorted\.jpg)")
 _STAVES: Mapping[int, Mapping[str, tuple[int, ...]]] = {1: {"upper": (0,), "lower": (1,)}, 2: {"both": (0, 1)}}
-_TRAINING_SHARES = (9, 1, 0)  # of train, validation and test, in tenths
 _STRENGTH = 0.6  # of the distortion of what is engraved anew: about as far as the published ones go
 _SMALLEST = 0.5  # of the size's staff space: what a published picture may be scaled down to
 
@@ -97,7 +106,7 @@ def _piece(stem: str, root: Path, published: bool) -> Piece:
     key, _, measures = name.rpartition("_")
     split = ""
     if published:
-        split = "test" if key == "original" else split_of(f"{work}/{measures}", _TRAINING_SHARES)
+        split = "test" if key == "original" else training_split_of(f"{work}/{measures}")
     return Piece(f"{work}/{listing.printable(name)}", work, group=work, content=stem, published=split)
 
 
@@ -186,8 +195,7 @@ class _Excerpt:
         try:
             image = engrave_score(self.score, staves, self.request.size, seed)
         except EngravingError as error:
-            reason, _, detail = str(error).partition(": ")
-            raise UnusableError(reason, detail) from None
+            raise UnusableError(*counted(str(error))) from None
         return distort(image, _STRENGTH, seed, staves=len(staves)) if kind == "distorted" else image
 
     def _id(self, name: str, kind: str) -> str:
