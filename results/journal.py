@@ -28,6 +28,42 @@ EndState: TypeAlias = Literal["completed", "pruned", "paused", "failed", "diverg
 
 
 @dataclass(frozen=True)
+class SessionStarted:
+    """A process began to drive the study: the first one, or one that resumed it.
+
+    Attributes:
+        session: from 1.
+        code: the version of the code, in words.
+        command_line: the words that started the process, quoted for a shell.
+        budget: what the study may use in all, as `search.config.BudgetConfig` names it.
+        changes: what is not as it was when the study began, and was accepted with `force=true`.
+        time: seconds since 1970, UTC.
+    """
+
+    session: int
+    code: str
+    command_line: str
+    budget: dict[str, float | int | None]
+    changes: list[str]
+    time: float
+
+
+@dataclass(frozen=True)
+class SessionEnded:
+    """That process ended of its own; one that was killed leaves none of these.
+
+    Attributes:
+        outcome: why the search ended.
+        elapsed: seconds since the session began, by a clock that nobody sets.
+        time: seconds since 1970, UTC.
+    """
+
+    outcome: str
+    elapsed: float
+    time: float
+
+
+@dataclass(frozen=True)
 class TrialStarted:
     """A trial began, or went on after a pause or a crash.
 
@@ -39,6 +75,7 @@ class TrialStarted:
         time: seconds since 1970, UTC.
         origin: where the setting comes from: `base`, a run of the training log, the `prior`, `trial 2 after epoch 4`
             in a population; or empty for the sampler.
+        repeats: number of the trial whose setting is trained again with another seed; None for a trial of the search.
     """
 
     trial_id: str
@@ -47,6 +84,7 @@ class TrialStarted:
     params: dict[str, Parameter]
     time: float
     origin: str = ""
+    repeats: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +96,14 @@ class EpochReported:
         metrics: `epoch` (from 1) and the float columns of the `epochs` table; NaN where there is no number.
         checkpoint: the folder that was saved, relative to the study folder or absolute; None if none was.
         time: seconds since 1970, UTC.
+        elapsed: seconds since the session began, by a clock that nobody sets.
     """
 
     trial_id: str
     metrics: dict[str, float]
     checkpoint: str | None
     time: float
+    elapsed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +128,11 @@ class TrialEnded:
             raise ValueError(f"`state` must be one of {', '.join(states)}, but got {self.state!r}")
 
 
-Event: TypeAlias = TrialStarted | EpochReported | TrialEnded
+Event: TypeAlias = SessionStarted | SessionEnded | TrialStarted | EpochReported | TrialEnded
 
 _KINDS: dict[str, type[Event]] = {
+    "session_started": SessionStarted,
+    "session_ended": SessionEnded,
     "trial_started": TrialStarted,
     "epoch_reported": EpochReported,
     "trial_ended": TrialEnded,

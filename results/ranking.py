@@ -1,7 +1,8 @@
 """Which trial is best, at equal training effort.
 
 Only completed trials that reached the largest number of epochs are ranked, by SER: a trial that was stopped
-early, with a lucky SER on the way, was never shown to keep it. Where two are equal, the earlier is first.
+early, with a lucky SER on the way, was never shown to keep it. Where two are equal, the earlier is first. A trial
+that trains another one's setting again, with another seed, has no rank: it says how sure that one's is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class RankedTrial:
 
     Attributes:
         rank: from 1; None for trials that cannot be compared (stopped early, failed, still running).
-        trial_id, number, state, origin, epochs, ser, ser_low, ser_high, checkpoint: as in `trials`.
+        trial_id, number, state, seed, origin, repeats, epochs, ser, ser_low, ser_high, checkpoint: as in `trials`.
         params: the searched values by target; None where a condition left a parameter out.
     """
 
@@ -35,7 +36,9 @@ class RankedTrial:
     trial_id: str
     number: int
     state: str
+    seed: int
     origin: str
+    repeats: int | None
     epochs: int
     ser: float | None
     ser_low: float | None
@@ -51,7 +54,8 @@ def rank(trials: pa.Table) -> list[RankedTrial]:
         trials: the `trials` table of one study.
     """
     rows = trials.to_pylist()
-    finished = [row for row in rows if row["state"] == "completed" and row["ser"] is not None]
+    own = [row for row in rows if row["repeats"] is None]
+    finished = [row for row in own if row["state"] == "completed" and row["ser"] is not None]
     effort = max((row["epochs"] for row in finished), default=0)
     contenders = [row for row in finished if row["epochs"] == effort]
     contenders.sort(key=lambda row: (row["ser"], row["number"]))
@@ -79,7 +83,7 @@ def best(ranked: Sequence[RankedTrial]) -> RankedTrial:
 
 def base(ranked: Sequence[RankedTrial]) -> RankedTrial | None:
     """The trial of the base, whatever became of it; None in a study that trained none."""
-    return next((trial for trial in ranked if trial.origin == BASE), None)
+    return next((trial for trial in ranked if trial.origin == BASE and trial.repeats is None), None)
 
 
 def chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:

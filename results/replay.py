@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.errors import StudyError
-from results.journal import EpochReported, Event, TrialEnded, TrialStarted
+from results.journal import EpochReported, Event, SessionEnded, SessionStarted, TrialEnded, TrialStarted
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -58,9 +58,21 @@ class TrialHistory:
 
 
 class Replay:
-    """Takes in events one by one, and keeps their numbers by column: 500,000 epochs fit in memory."""
+    """Takes in events one by one, and keeps their numbers by column: 500,000 epochs fit in memory.
+
+    Attributes:
+        sessions: the processes that drove the study, in order.
+        seconds: that they drove it in all, by clocks that nobody sets; of one that was killed, until its last report.
+        reports: epochs that were trained in all, those that stand no more included.
+        gpu_seconds: that all these took.
+    """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.sessions: list[SessionStarted] = []
+        self.reports = 0
+        self.gpu_seconds = 0.0
+        self._earlier_seconds = 0.0
+        self._session_seconds = 0.0
         self._trials: dict[str, TrialHistory] = {}
         self._numbers = _Numbers()
         for event in events:
@@ -72,6 +84,13 @@ class Replay:
         Raises:
             StudyError: it is of a trial that never started.
         """
+        if isinstance(event, SessionStarted):
+            self.sessions.append(event)
+            self._earlier_seconds, self._session_seconds = self.seconds, 0.0
+            return
+        if isinstance(event, SessionEnded):
+            self._session_seconds = max(self._session_seconds, event.elapsed)
+            return
         if isinstance(event, TrialStarted):
             self._start(event)
             return
@@ -82,6 +101,11 @@ class Replay:
             trial.end = event
         else:
             self._report(trial, event)
+
+    @property
+    def seconds(self) -> float:
+        """See the class."""
+        return self._earlier_seconds + self._session_seconds
 
     def trials(self) -> list[TrialHistory]:
         """All trials by number."""
@@ -100,6 +124,9 @@ class Replay:
 
     def _report(self, trial: TrialHistory, event: EpochReported) -> None:
         epoch = int(event.metrics["epoch"])
+        self.reports += 1
+        self.gpu_seconds += np.nan_to_num(event.metrics.get("gpu_seconds", 0.0))
+        self._session_seconds = max(self._session_seconds, event.elapsed)
         while trial.epochs and trial.epochs[-1] >= epoch:
             trial.epochs.pop()
             trial.rows.pop()

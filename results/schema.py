@@ -97,6 +97,11 @@ TRIALS = pa.schema(
             "origin",
             "Where its setting comes from: base, a run of the training log, prior, another trial; empty: sampler.",
         ),
+        _count(
+            "repeats",
+            "",
+            "Number of the trial whose setting it trains again with another seed; null for a trial of the search.",
+        ),
         _text("message", "Why it ended, in words; null as long as it runs."),
         _text("checkpoint", "Folder of its latest checkpoint, relative to the study folder or absolute."),
         _moment("started", "When it first started."),

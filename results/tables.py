@@ -97,6 +97,7 @@ def trials_table(
         "peak_memory_bytes": _arrow(standing.largest("peak_memory_bytes"), pa.int64()),
         "seed": [trial.start.seed for trial in trials],
         "origin": [trial.start.origin for trial in trials],
+        "repeats": pa.array([trial.start.repeats for trial in trials], pa.int64()),
         "message": [trial.end.message if trial.end else None for trial in trials],
         "checkpoint": [trial.checkpoint for trial in trials],
         "started": _arrow(np.array([trial.first_started for trial in trials]), MOMENT),

@@ -16,7 +16,7 @@ from results.study import DEFAULT_LOG, DEFAULT_STUDIES
 KINDS = ("float", "int", "categorical")
 ROLES = ("scientific", "nuisance", "fixed")
 SAMPLER_NAMES = ("tpe", "gp", "cmaes", "qmc", "random", "grid")  # built in search/samplers.py
-SCHEDULER_NAMES = ("asha", "hyperband", "median", "pbt", "none")  # built in search/engine/schedulers.py, with Ray
+SCHEDULER_NAMES = ("asha", "promotion", "hyperband", "median", "pbt", "none")
 HISTORIES = ("points", "prior", "none")
 
 
@@ -116,14 +116,64 @@ class DataConfig(Choices):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """When a search is over: after so many trials, or so many hours, whichever comes first."""
+    """When a search is over: whatever comes first. None is no limit; one of them there must be.
 
-    trials: int = 8
+    Attributes:
+        trials: of the search; trials that repeat a setting with another seed come on top (`confirm`).
+        epochs: trained in all.
+        hours: on the clock, summed over the times that it was resumed.
+        gpu_hours: in which a trial had a GPU, summed over the GPUs.
+    """
+
+    trials: int | None = 8
+    epochs: int | None = None
     hours: float | None = None
+    gpu_hours: float | None = None
 
     def __post_init__(self) -> None:
-        check_range("budget.trials", self.trials, 1)
+        if all(limit is None for limit in vars(self).values()):
+            raise ConfigError(f"a search needs a limit; budget has {', '.join(vars(self))}")
+        check_range("budget.trials", 1 if self.trials is None else self.trials, 1)
+        check_range("budget.epochs", 1 if self.epochs is None else self.epochs, 1)
         check_range("budget.hours", 1 if self.hours is None else self.hours, 1e-3)
+        check_range("budget.gpu_hours", 1 if self.gpu_hours is None else self.gpu_hours, 1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmConfig:
+    """How the best trials are trained again with other seeds, beside the base, before a verdict is given.
+
+    Attributes:
+        top: how many of the best; 0 trains none again.
+        rounds: of one more seed for each of them and for the base, at the most; they end once the verdict is clear.
+        worthwhile: the difference of SER, as a fraction, below which nobody would change a setting.
+    """
+
+    top: int = 1
+    rounds: int = 4
+    worthwhile: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_range("confirm.top", self.top, 0)
+        check_range("confirm.rounds", self.rounds, 1)
+        check_range("confirm.worthwhile", self.worthwhile, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskConfig:
+    """What a search may leave on the disk, in GB (10^9 bytes).
+
+    Attributes:
+        cap: of all checkpoints together; the least needed are deleted first. None is no limit.
+        reserve: that is left free; a search stops, to be resumed, before it takes that too.
+    """
+
+    cap: float | None = None
+    reserve: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("disk.cap", 1 if self.cap is None else self.cap, 1e-3)
+        check_range("disk.reserve", self.reserve, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +203,15 @@ class SchedulerConfig:
     Attributes:
         name: one of `SCHEDULER_NAMES`.
         grace_epochs: no trial is stopped before; for pbt, the epochs between two exchanges.
-        reduction_factor: at each rung the best one in so many goes on (asha, hyperband; Li et al., arXiv
+        reduction_factor: at each rung the best one in so many goes on (asha, promotion, hyperband; Li et al., arXiv
             1810.05934).
+        adapt: drop the first rung once it is seen to throw good settings away (asha, promotion).
     """
 
     name: str = "asha"
     grace_epochs: int = 4
     reduction_factor: int = 2
+    adapt: bool = False
 
     def __post_init__(self) -> None:
         check_choice("scheduler", self.name, SCHEDULER_NAMES)
@@ -191,17 +243,24 @@ class TrialConfig:
     Attributes:
         gpus: None is one where there is one, else none.
         cpus: None is an equal share of the cores for each GPU, or one core where there is no GPU.
-        retries: how often a trial that crashed (not: diverged) is taken up again from its checkpoint.
+        retries: how often a trial whose process died is taken up again from its checkpoint.
+        hang_minutes: without a report, after which a trial counts as hung and is killed; None is ten times its longest
+            epoch, and at least half an hour.
+        grace_seconds: that an epoch may take to end after SIGTERM, as a cluster's scheduler sends it before SIGKILL.
     """
 
     gpus: float | None = None
     cpus: int | None = None
     retries: int = 1
+    hang_minutes: float | None = None
+    grace_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         check_range("trial.gpus", self.gpus or 0, 0)
         check_range("trial.cpus", 1 if self.cpus is None else self.cpus, 1)
         check_range("trial.retries", self.retries, 0)
+        check_range("trial.hang_minutes", 1 if self.hang_minutes is None else self.hang_minutes, 1e-3)
+        check_range("trial.grace_seconds", self.grace_seconds, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +297,8 @@ class SearchConfig(TrainingConfig):
     space: SpaceConfig = field(default_factory=SpaceConfig)
     data: DataConfig = field(default_factory=DataConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    disk: DiskConfig = field(default_factory=DiskConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
