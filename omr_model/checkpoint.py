@@ -1,10 +1,11 @@
 """A training on disk: weights that anybody can read, and what is needed to go on.
 
     model.safetensors     the weights
-    checkpoint.json       configuration, epoch, SER, vocabulary, corpus hash: enough to rebuild the model
+    checkpoint.json       configuration, epoch, SER, vocabulary, corpus hash: enough to rebuild the model; written last
     resume.pt             optimiser, loss scaler, random state: enough to go on to the same numbers
 
-A checkpoint is written into a folder of a temporary name and renamed: there is never half of one.
+A checkpoint is written into a folder of a temporary name and renamed: there is never half of one. Who copies it after
+that may be cut off, and disks lose bytes: `checkpoint.json` has the digests of the other two.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from datasets.command_line import flat_fields, typed
 from datasets.errors import CheckpointError, ConfigError
-from datasets.files import new_folder
+from datasets.files import new_folder, sha256_of, write_atomically
 from datasets.vocabulary import vocabulary
 from omr_model.config import TrainingConfig
 from omr_model.decoding import DECODING
@@ -31,6 +34,7 @@ from omr_model.trainer import EpochRecord, Trainer
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION, RESUME = "model.safetensors", "checkpoint.json", "resume.pt"
+RESUME_STATE = {"epoch", "first_loss", "optimizer", "scaler", "torch_rng", "cuda_rng"}
 
 # What may change in the middle of a training: weights and the optimiser's state still fit. Which parameters decay
 # sorts them into groups, and the fused kernels keep their state in other forms, so neither may.
@@ -50,6 +54,7 @@ class Checkpoint:
         vocabulary: name and version, such as `full-1`.
         corpus_hash: content hash of the prepared corpus.
         decoding: how SER was decoded.
+        digests: SHA-256 of the other files by name; none in checkpoints of the first versions.
     """
 
     config: TrainingConfig
@@ -58,6 +63,7 @@ class Checkpoint:
     vocabulary: str
     corpus_hash: str
     decoding: str
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def save(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
@@ -69,6 +75,7 @@ def save(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
 def write(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
     """Write the three files into an existing folder that nobody reads yet."""
     save_file({name: tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}, folder / WEIGHTS)
+    torch.save(_resume_state(trainer), folder / RESUME)
     description = Checkpoint(
         config=trainer.config,
         epoch=record.epoch,
@@ -76,10 +83,10 @@ def write(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
         vocabulary=trainer.model.vocabulary.version,
         corpus_hash=trainer.corpus.manifest.content_hash,
         decoding=DECODING,
+        digests={name: sha256_of(folder / name) for name in (WEIGHTS, RESUME)},
     )
     text = json.dumps({"format": FORMAT} | dataclasses.asdict(description), indent=2)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    torch.save(_resume_state(trainer), folder / RESUME)
+    write_atomically(folder / DESCRIPTION, f"{text}\n".encode())
 
 
 def describe(folder: Path) -> Checkpoint:
@@ -90,10 +97,14 @@ def describe(folder: Path) -> Checkpoint:
     """
     path = folder / DESCRIPTION
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if "${" in text:  # OmegaConf would put variables of the environment in its place
+            raise CheckpointError(f"{path}: a checkpoint's configuration has values, not references (${{...}})")
+        tree = json.loads(text)
         if tree.pop("format") != FORMAT:
             raise CheckpointError(f"{path}: written by another version of this project (format is not {FORMAT})")
-        return Checkpoint(**{**tree, "config": typed(TrainingConfig(), tree["config"])})
+        digests = {str(name): str(digest) for name, digest in tree.get("digests", {}).items()}
+        return Checkpoint(**{**tree, "config": typed(TrainingConfig(), tree["config"]), "digests": digests})
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{folder} is no checkpoint: it has no {DESCRIPTION}; "
@@ -121,7 +132,7 @@ def load_model(folder: Path, device: torch.device) -> TrOMR:
     if description.vocabulary != now:
         raise CheckpointError(f"{folder} was trained with vocabulary {description.vocabulary}, this version has {now}")
     model = TrOMR(description.config.model)
-    _load_weights(model, folder / WEIGHTS)
+    model.load_state_dict(_weights(folder, description, model))
     return model.to(device).eval()
 
 
@@ -133,6 +144,8 @@ def may_change(target: str) -> bool:
 
 def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
     """Put a trainer where it was when the checkpoint was written; it goes on to the same numbers.
+
+    Everything is read and checked before the trainer is touched.
 
     Args:
         adopt: go on with the trainer's own configuration, which may differ in what `may_change`: weights, the
@@ -150,11 +163,8 @@ def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
         raise CheckpointError(f"{folder} differs in {', '.join(fixed)}, which cannot change during a training")
     if description.corpus_hash != trainer.corpus.manifest.content_hash:
         raise CheckpointError(f"{folder} was trained on another version of the corpus than {trainer.corpus.path}")
-    _load_weights(trainer.model, folder / WEIGHTS)
-    try:
-        state = torch.load(folder / RESUME, map_location=trainer.device, weights_only=True)
-    except Exception as error:  # torch.load raises whatever the pickle layer does
-        raise CheckpointError(f"{folder / RESUME} cannot be read: {error}") from None
+    weights, state = _weights(folder, description, trainer.model), _resume(folder, description)
+    trainer.model.load_state_dict(weights)
     own = [{name: value for name, value in group.items() if name != "params"} for group in _groups(trainer)]
     trainer.optimizer.load_state_dict(state["optimizer"])
     if adopt:
@@ -164,9 +174,35 @@ def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
     trainer.epoch = state["epoch"]
     loss_changed = any(target.startswith("loss.") for target in changed)
     trainer.first_loss = math.inf if loss_changed else state["first_loss"]  # of another loss it says nothing
-    torch.set_rng_state(state["torch_rng"].cpu())
-    if trainer.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), trainer.device)
+    torch.set_rng_state(state["torch_rng"])
+    if trainer.device.type == "cuda" and state["cuda_rng"] is not None:  # it was written on a CPU
+        torch.cuda.set_rng_state(state["cuda_rng"], trainer.device)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Which checkpoint was restored, if any, and in a sentence each why newer ones were not."""
+
+    folder: Path | None
+    notes: tuple[str, ...]
+
+
+def restore_newest(trainer: Trainer, folders: Sequence[Path], adopt: bool = False) -> Restored:
+    """Restore the first of the checkpoints that is sound and fits; the trainer stays as it was if none does.
+
+    Args:
+        folders: newest first.
+        adopt: as `restore`.
+    """
+    notes: list[str] = []
+    for folder in folders:
+        try:
+            restore(trainer, folder, adopt)
+        except CheckpointError as error:
+            notes.append(str(error))
+        else:
+            return Restored(folder, tuple(notes))
+    return Restored(None, tuple(notes))
 
 
 def _differences(one: TrainingConfig, other: TrainingConfig) -> list[str]:
@@ -190,10 +226,46 @@ def _resume_state(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _load_weights(model: TrOMR, path: Path) -> None:
+def _weights(folder: Path, description: Checkpoint, model: TrOMR) -> dict[str, Tensor]:
+    """The weights of a checkpoint, on the CPU; they fit the model."""
+    path = folder / WEIGHTS
+    _check_digest(path, description)
     try:
-        model.load_state_dict(load_file(path))
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from None
+    here, there = (
+        {name: tuple(tensor.shape) for name, tensor in state.items()} for state in (model.state_dict(), weights)
+    )
+    if different := [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]:
+        name = different[0]
+        raise CheckpointError(
+            f"{path} does not fit the model: {len(different)} tensors differ, such as {name}: "
+            f"{there.get(name, 'none')} for {here.get(name, 'none')}"
+        )
+    return weights
+
+
+def _resume(folder: Path, description: Checkpoint) -> dict[str, Any]:
+    """What `_resume_state` has written, on the CPU: the optimiser moves its own part to the weights' device."""
+    path = folder / RESUME
+    _check_digest(path, description)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch.load raises whatever the pickle layer does
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(state, dict) or not state.keys() >= RESUME_STATE:
+        raise CheckpointError(f"{path} is damaged: it lacks a part of what is needed to go on")
+    return state
+
+
+def _check_digest(path: Path, description: Checkpoint) -> None:
+    expected = description.digests.get(path.name)
+    try:
+        damaged = expected is not None and sha256_of(path) != expected
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if damaged:
+        raise CheckpointError(f"{path} is damaged: it is not what was written")

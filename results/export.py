@@ -4,7 +4,7 @@ report.md            what it is, how good, how sure, where it comes from
 model.safetensors    the weights
 checkpoint.json      what `omr_model.predict` needs beside them
 config.json          the trial's whole configuration
-metrics.json         the trial's rows of `trials` and `epochs`
+metrics.json         the trial's rows of `trials` and `epochs`, and the verdicts against the base
 samples.parquet      what it read on every validation staff
 curve.png            SER and losses by epoch
 """
@@ -25,7 +25,9 @@ import pyarrow.compute as pc
 from datasets.command_line import main
 from datasets.errors import StudyError
 from datasets.files import new_folder
+from results.evidence import Decision
 from results.figures import training_curve
+from results.findings import findings
 from results.gather import gather, to_parquet
 from results.ranking import RankedTrial, best, chosen, rank
 from results.samples import SAMPLES_FILE
@@ -88,14 +90,21 @@ def export(config: ExportConfig) -> Export:
     description = _description(checkpoint)
     epochs = tables.epochs.filter(pc.field("trial_id") == trial.trial_id)
     epoch = _epoch_of_weights(epochs, description["epoch"])
-    report = TrialReport(read_study(source), ranking, trial, epoch, tables.samples, str(target))
+    report = TrialReport(
+        read_study(source), ranking, trial, epoch, tables.samples, str(target), findings(source, tables)
+    )
 
     with new_folder(target) as folder:
         for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
             shutil.copyfile(checkpoint / name, folder / name)
         _write_json(folder / "config.json", description["config"])
         compared = against_base(trial, ranking, tables.samples)
-        metrics = {"trial": _row(tables.trials, trial), "epoch": epoch, "against_base": compared and asdict(compared)}
+        metrics = {
+            "trial": _row(tables.trials, trial),
+            "epoch": epoch,
+            "against_base": compared and asdict(compared),
+            "decisions": [_decided(decision) for decision in report.findings.decisions],
+        }
         _write_json(folder / "metrics.json", metrics)
         samples = tables.samples.filter(pc.field("trial_id") == trial.trial_id)
         (folder / SAMPLES_FILE).write_bytes(to_parquet(samples))
@@ -143,6 +152,11 @@ def _epoch_of_weights(epochs: pa.Table, epoch: int) -> Mapping[str, Any]:
 def _row(trials: pa.Table, trial: RankedTrial) -> dict[str, Any]:
     rows: list[dict[str, Any]] = trials.filter(pc.field("trial_id") == trial.trial_id).to_pylist()
     return rows[0]
+
+
+def _decided(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON has it: what is not known is null."""
+    return {name: None if value != value else value for name, value in asdict(decision).items()}
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.evidence import decisions_of
 from results.gather import Tables, gather
 from results.log_format import LINE_WIDTH
 from results.log_records import ABORTED, FINISHED, LogStudy
@@ -46,7 +47,7 @@ def study_entry(folder: Path, *, reason: str | None = None) -> LogStudy:
     created = datetime.fromisoformat(study.created).astimezone(UTC)
     rates = (None, None, None) if best is None else (best.ser, best.ser_low, best.ser_high)
     ser, ser_low, ser_high = map(_rounded, rates)
-    text = _verdict(best, ranking, tables)
+    text = _verdict(study, best, ranking, tables)
     return LogStudy(
         name=study.name,
         date=created.date(),
@@ -115,9 +116,9 @@ def _corpus(study: StudyRecord) -> str:
     return f"{study.corpus.name} {study.corpus.hash[:HASH_DIGITS]}{unit}"
 
 
-def _verdict(best: RankedTrial | None, ranking: Sequence[RankedTrial], tables: Tables) -> str:
+def _verdict(study: StudyRecord, best: RankedTrial | None, ranking: Sequence[RankedTrial], tables: Tables) -> str:
     if best is not None:
-        return verdict_on(best, ranking, tables.samples)
+        return verdict_on(best, ranking, tables.samples, decisions_of(study, tables.trials, tables.samples))
     reached = [row for row in tables.epochs.select(["trial_id", "epoch", "ser"]).to_pylist() if row["ser"] is not None]
     if not reached:
         return "No trial was trained to the end, and none has a symbol error rate."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -18,6 +19,8 @@ DISTRIBUTION = "omr-search"
 UNVERSIONED: Literal["unversioned"] = "unversioned"
 RunNumber: TypeAlias = int | Literal["unversioned"]
 
+PACKAGES = ("datasets", "omr_model", "results", "search")
+NO_CODE = {"corpora", "studies", "exports", "__pycache__"}  # folders in them
 _CODE = Path(__file__).resolve().parent.parent
 
 
@@ -31,11 +34,13 @@ class CodeVersion:
             runs, so that a number leads to its code; or `unversioned`.
         dirty: files differ from the commit, new ones included; the training log, which every study writes to, is
             no code.
+        digest: of the code itself, so that two uncommitted states are told apart; empty in records of before it was.
     """
 
     commit: str = UNVERSIONED
     run_number: RunNumber = UNVERSIONED
     dirty: bool = False
+    digest: str = ""
 
     def __str__(self) -> str:
         if self.commit == UNVERSIONED:
@@ -95,13 +100,25 @@ def code_version(folder: Path) -> CodeVersion:
     A folder that git does not track is unversioned even inside a repository: it may be an installed copy in
     somebody else's.
     """
+    digest = _digest(folder)
     tracked = _output("git", "-C", str(folder), "ls-files", "--error-unmatch", ".")
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "HEAD")
     count = _output("git", "-C", str(folder), "rev-list", "--count", "HEAD")
     if not (tracked and commit and count):
-        return CodeVersion()
+        return CodeVersion(digest=digest)
     changes = _output("git", "-C", str(folder), "status", "--porcelain", "--", ".", ":(exclude,top)LOG.md")
-    return CodeVersion(commit=commit, run_number=int(count), dirty=bool(changes))
+    return CodeVersion(commit=commit, run_number=int(count), dirty=bool(changes), digest=digest)
+
+
+def _digest(folder: Path) -> str:
+    """The hash of this project's modules and YAML files, wherever they lie."""
+    hashed = hashlib.sha256()
+    for package in PACKAGES:
+        for where, folders, files in os.walk(folder / package):
+            folders[:] = sorted(set(folders) - NO_CODE)
+            for path in sorted(Path(where, name) for name in files if name.endswith((".py", ".yaml"))):
+                hashed.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return hashed.hexdigest()
 
 
 def _output(*command: str) -> str:

@@ -27,17 +27,21 @@ class TrialHistory:
 
     Attributes:
         start: its latest start.
-        first_started: time of its first start, seconds since 1970.
+        first: its first start.
+        changed_after: the last epoch before it went on with other settings; None if it never did.
         end: its end, unless it started again since.
         epochs: the epochs that stand, ascending.
+        sers: the SER at each of them.
         rows: where the numbers of each of them lie in `Replay.numbers`.
         checkpoints: the folder saved at each of them, or None.
     """
 
     start: TrialStarted
-    first_started: float
+    first: TrialStarted
+    changed_after: int | None = None
     end: TrialEnded | None = None
     epochs: list[int] = field(default_factory=list)
+    sers: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     checkpoints: list[str | None] = field(default_factory=list)
 
@@ -63,6 +67,7 @@ class Replay:
     Attributes:
         sessions: the processes that drove the study, in order.
         seconds: that they drove it in all, by clocks that nobody sets; of one that was killed, until its last report.
+        seconds_before: the same, without the latest session.
         reports: epochs that were trained in all, those that stand no more included.
         gpu_seconds: that all these took.
     """
@@ -71,7 +76,7 @@ class Replay:
         self.sessions: list[SessionStarted] = []
         self.reports = 0
         self.gpu_seconds = 0.0
-        self._earlier_seconds = 0.0
+        self.seconds_before = 0.0
         self._session_seconds = 0.0
         self._trials: dict[str, TrialHistory] = {}
         self._numbers = _Numbers()
@@ -86,7 +91,7 @@ class Replay:
         """
         if isinstance(event, SessionStarted):
             self.sessions.append(event)
-            self._earlier_seconds, self._session_seconds = self.seconds, 0.0
+            self.seconds_before, self._session_seconds = self.seconds, 0.0
             return
         if isinstance(event, SessionEnded):
             self._session_seconds = max(self._session_seconds, event.elapsed)
@@ -105,11 +110,15 @@ class Replay:
     @property
     def seconds(self) -> float:
         """See the class."""
-        return self._earlier_seconds + self._session_seconds
+        return self.seconds_before + self._session_seconds
 
     def trials(self) -> list[TrialHistory]:
         """All trials by number."""
         return sorted(self._trials.values(), key=lambda trial: (trial.start.number, trial.trial_id))
+
+    def trial(self, trial_id: str) -> TrialHistory:
+        """The trial of a name that has started."""
+        return self._trials[trial_id]
 
     def numbers(self) -> dict[str, Floats]:
         """Each metric, and the `time` of the report, as one column with a row an event; NaN where missing."""
@@ -118,9 +127,11 @@ class Replay:
     def _start(self, event: TrialStarted) -> None:
         trial = self._trials.get(event.trial_id)
         if trial is None:
-            self._trials[event.trial_id] = TrialHistory(event, first_started=event.time)
-        else:
-            trial.start, trial.end = event, None
+            self._trials[event.trial_id] = TrialHistory(event, first=event)
+            return
+        if trial.changed_after is None and event.params != trial.first.params:
+            trial.changed_after = trial.epochs[-1] if trial.epochs else 0
+        trial.start, trial.end = event, None
 
     def _report(self, trial: TrialHistory, event: EpochReported) -> None:
         epoch = int(event.metrics["epoch"])
@@ -129,9 +140,11 @@ class Replay:
         self._session_seconds = max(self._session_seconds, event.elapsed)
         while trial.epochs and trial.epochs[-1] >= epoch:
             trial.epochs.pop()
+            trial.sers.pop()
             trial.rows.pop()
             trial.checkpoints.pop()
         trial.epochs.append(epoch)
+        trial.sers.append(event.metrics.get("ser", np.nan))
         trial.rows.append(self._numbers.append({**event.metrics, "time": event.time}))
         trial.checkpoints.append(event.checkpoint)
 

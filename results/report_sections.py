@@ -1,11 +1,16 @@
-"""The sections of a trial's page that are about parameters: its setting, the ranking, the scientific parameters."""
+"""The sections of a trial's page that are about the study: its parameters, the ranking, and what was found."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from results.cautions import Caution, seeds_of
+from results.fidelity import Fidelity
+from results.importance import Cell, Importance
 from results.ranking import RankedTrial, base
 from results.roles import (
     FIXED,
@@ -25,6 +30,7 @@ from results.verdict import interval_text, percent
 
 MOST_COLUMNS = 8  # of parameters in the ranking
 MOST_NUISANCES = 4  # told in one cell
+MOST_EFFECTS = 3  # of a parameter, told in words
 NOTHING = "-"
 NOT_SET = "not set"
 ENDINGS = {"pruned": "stopped early", "completed": "completed with fewer epochs"}
@@ -53,13 +59,18 @@ def setting(study: StudyRecord, trial: RankedTrial, ranking: Sequence[RankedTria
 
 
 def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
-    """All trials in their order, with the parameters that tell them apart."""
+    """All trials in their order, with the parameters that tell them apart.
+
+    Trials that repeat another one are told there: with how many seeds it was trained, and their mean.
+    """
+    whole, ranking = ranking, [trial for trial in ranking if trial.repeats is None]
     groups = together(study, _roles(study, ranking[0]), ranking)
     ranked = [trial for trial in ranking if trial.rank is not None]
     whose, compared = ("ranked trials", ranked) if len(ranked) > 1 else ("trials", ranking)
     differing = [group for group in groups if len({trial.params[group[0]] for trial in compared}) > 1]
     shown = differing[:MOST_COLUMNS]
-    header = ["rank", "trial", "state", "epochs", "SER", "95 % interval", *map(_heading, shown)]
+    repeated = ["seeds", "mean of them"] if len(whole) > len(ranking) else []
+    header = ["rank", "trial", "state", "epochs", "SER", "95 % interval", *repeated, *map(_heading, shown)]
     rows = [
         (
             NOTHING if trial.rank is None else str(trial.rank),
@@ -68,6 +79,7 @@ def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
             str(trial.epochs),
             percent(trial.ser),
             interval_text(trial),
+            *(_seeds(seeds_of(trial, whole)) if repeated else ()),
             *(value_text(trial.params[target]) for target, *_ in shown),
         )
         for trial in ranking
@@ -104,10 +116,115 @@ def scientific(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
     return _paragraphs(" ".join([meaning, tuned, caution, *notes]), *(_effect(effect, nuisances) for effect in found))
 
 
+def fidelity_section(found: Fidelity) -> str:
+    """Whether the order after a few epochs is that at the end."""
+    rows = [
+        (
+            str(rung.epoch),
+            str(rung.trials),
+            number_text(rung.tau),
+            f"{rung.low:.2f} to {rung.high:.2f}" if not math.isnan(rung.low) else "",
+            number_text(rung.rho),
+            f"{rung.lost} of {rung.best}" if rung.best else NOTHING,
+        )
+        for rung in found.rungs
+    ]
+    if not rows:
+        return ""
+    meaning = (
+        "How far the SER after an epoch orders the trials as the SER at the end does (1: alike, 0: not at all), and "
+        f"how many of the finally best third would have been stopped there, where one in {found.reduction} goes on."
+    )
+    narrowed = (
+        f"It is told from the trials that were trained to the end; as {found.stopped} others were stopped before, "
+        "these are the ones that were good early: the correlation looks lower than it is, and what was lost is hidden."
+    )
+    header = ["after epoch", "trials", "Kendall's tau", "95 % interval", "Spearman's rho", "best stopped"]
+    return _paragraphs(meaning, table(header, rows), narrowed if found.stopped else "", found.warning)
+
+
+def importance_section(found: Importance) -> str:
+    """Which parameter moves which errors: what is more than noise."""
+    if not found.knobs:
+        return ""
+    metrics = [cell.metric for cell in found.knobs[0].cells if cell.metric == "ser" or "_class_" in cell.metric]
+    rows = [
+        (
+            f"{_heading(knob.targets)} ({knob.trials})" if knob.trials < found.trials else _heading(knob.targets),
+            *(cell_text(cell) for cell in knob.cells if cell.metric in metrics),
+        )
+        for knob in found.knobs
+    ]
+    when = "the first rung, where nobody had been stopped" if found.basis == "early" else "the end"
+    meaning = (
+        f"Of {found.trials} trials, compared after epoch {found.epoch} ({when}): a parameter's share of what sets the "
+        "best third apart (PED-ANOVA), and in brackets how far the worst and the best third of its range are apart. "
+        f'"{NOTHING}" is what shuffled trials show, too: one such table of pure noise in twenty has any figure at all. '
+        "A sampler that learns moves parameters together, so a figure may be another parameter's in part."
+    )
+    header = ["parameter", *(metric_text(metric) for metric in metrics)]
+    return _paragraphs(meaning, table(header, rows), "\n".join(f"- {line}" for line in real_effects(found)))
+
+
+def real_effects(found: Importance) -> list[str]:
+    """In words, what each parameter moves that is more than noise, most of all first: a line a parameter."""
+    lines = []
+    for knob in found.knobs:
+        cells = sorted((cell for cell in knob.cells if cell.real), key=lambda cell: -cell.difference)
+        parts = [_real_effect(cell) for cell in cells[:MOST_EFFECTS]]
+        more = [f"{len(cells) - MOST_EFFECTS} more"] if len(cells) > MOST_EFFECTS else []
+        if parts:
+            lines.append(f"{_heading(knob.targets)}: {'; '.join([*parts, *more])}")
+    return lines
+
+
+def _real_effect(cell: Cell) -> str:
+    ends = f"95 % interval {_points(cell.difference_low)} to {_points(cell.difference_high)}"
+    levels = f"lowest at {cell.best}, highest at {cell.worst}"
+    return f"{metric_text(cell.metric)} {levels} ({_points(cell.difference)} points, {ends})"
+
+
+def cautions_section(found: Sequence[Caution]) -> str:
+    """What to bear in mind, a point each."""
+    return "\n".join(f"- {caution.text}" for caution in found)
+
+
+def cell_text(cell: Cell) -> str:
+    """Share and difference of what is real: `62 % (2.1 points)`."""
+    return f"{100 * cell.share:.0f} % ({_points(cell.difference)} points)" if cell.real else NOTHING
+
+
+def metric_text(metric: str) -> str:
+    """A column of errors as a reader would name it."""
+    if metric == "ser":
+        return "SER"
+    return metric.removeprefix("ser_class_") if "_class_" in metric else f"{metric.removeprefix('ser_')} branch"
+
+
+def number_text(value: float) -> str:
+    """Two digits; where it is none, that it cannot be told."""
+    return "cannot be told" if math.isnan(value) else f"{value:.2f}"
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a `|` in a cell is escaped."""
+    """A Markdown table. Names come from anywhere: a cell stays one, and no markup but Markdown's gets out of it."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def code(text: str) -> str:
+    """A name as code; it cannot end the span that it stands in."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+
+
+def _cell(text: str) -> str:
+    """On one line, with `|` escaped, and `<` outside of code."""
+    one_line = " ".join(text.splitlines()).replace("|", "\\|")
+    return re.sub(r"`[^`]*`|<", lambda found: "&lt;" if found[0] == "<" else found[0], one_line)
 
 
 def _paragraphs(*texts: str) -> str:
@@ -153,6 +270,11 @@ def _left_out(whose: str, parameters: int, differing: int, shown: int) -> str:
     if not parts:
         return ""
     return f"Parameters not shown: {', and '.join(parts)}. All are in `{REPORTS_FOLDER}/trials.parquet` of the study."
+
+
+def _seeds(sers: Sequence[float]) -> tuple[str, str]:
+    """With how many seeds a setting was trained as far, and the mean of their SER where there are several."""
+    return (str(len(sers)), percent(sum(sers) / len(sers))) if len(sers) > 1 else (str(len(sers) or NOTHING), "")
 
 
 def _effect(effect: Effect, nuisances: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ Only trials of equal effort count (`results.ranking`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,17 +62,18 @@ def effects(study: StudyRecord, ranking: Sequence[RankedTrial]) -> list[Effect]:
 
     Args:
         study: the study's record.
-        ranking: all its trials, as `results.ranking.rank` orders them.
+        ranking: all its trials, as `results.ranking.rank` orders them; those that repeat another one are left out.
     """
-    groups = together(study, with_role(study, SCIENTIFIC), ranking)
-    return [Effect(targets, tuple(_levels(study, targets[0], ranking))) for targets in groups]
+    own = [trial for trial in ranking if trial.repeats is None]
+    groups = together(study, with_role(study, SCIENTIFIC), own)
+    return [Effect(targets, tuple(_levels(study, targets[0], own))) for targets in groups]
 
 
 def together(study: StudyRecord, targets: Iterable[str], ranking: Sequence[RankedTrial]) -> list[tuple[str, ...]]:
     """The targets, with those in one group that one parameter of the space moves to one value in every trial."""
     groups: dict[object, list[str]] = {}
     for target in targets:
-        names = tuple(_moving(study, target)) or (target,)
+        names = tuple(moving(study, target)) or (target,)
         values = tuple(trial.params.get(target) for trial in ranking)
         groups.setdefault((names, values), []).append(target)
     return [tuple(group) for group in groups.values()]
@@ -104,7 +105,7 @@ def setting_text(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Range:
+class Range:
     """What a parameter is drawn from between two ends, in thirds."""
 
     low: float
@@ -116,8 +117,11 @@ class _Range:
         """The third that a value lies in, from 0; on an edge it is the lower one. None outside."""
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
             return None
-        share = (self._scale(value) - self._scale(self.low)) / (self._scale(self.high) - self._scale(self.low))
-        return max(math.ceil(PARTS * share - ROUNDING), 1) - 1
+        return max(math.ceil(PARTS * self.share(value) - ROUNDING), 1) - 1
+
+    def share(self, value: float) -> float:
+        """How far along the range a value lies, from 0 to 1."""
+        return (self._scale(value) - self._scale(self.low)) / (self._scale(self.high) - self._scale(self.low))
 
     def name(self, part: int) -> str:
         """`0.1 to 0.2`; of whole numbers `4 to 6`, the next third beginning with 7."""
@@ -140,17 +144,18 @@ class _Range:
 
 def _levels(study: StudyRecord, target: str, ranking: Sequence[RankedTrial]) -> list[Level]:
     """Single values, then the thirds of the range, then the trials without the parameter."""
-    parameters = list(_moving(study, target).values())
+    parameters = list(moving(study, target).values())
     singles = list(dict.fromkeys(text for parameter in parameters for text in _single_values(parameter, target)))
-    drawn_from = _range(parameters)
-    names = {trial.trial_id: _level_name(trial.params.get(target), singles, drawn_from) for trial in ranking}
+    drawn_from = in_thirds(study, target)
+    names = {trial.trial_id: level_name(trial.params.get(target), drawn_from, singles) for trial in ranking}
     thirds = [] if drawn_from is None else [drawn_from.name(part) for part in range(PARTS)]
     unforeseen = sorted({*names.values()} - {*singles, *thirds, NOT_USED})  # the base may lie outside the space
     order = [*singles, *unforeseen, *thirds, *([NOT_USED] if NOT_USED in names.values() else [])]
     return [Level(name, tuple(trial for trial in ranking if names[trial.trial_id] == name)) for name in order]
 
 
-def _level_name(value: Parameter, singles: Iterable[str], drawn_from: _Range | None) -> str:
+def level_name(value: Parameter, drawn_from: Range | None, singles: Collection[str] = ()) -> str:
+    """The third of its range that a value lies in, or else the value, as text."""
     text = value_text(value)
     part = None if drawn_from is None or text in singles else drawn_from.part(value)
     return text if drawn_from is None or part is None else drawn_from.name(part)
@@ -170,16 +175,20 @@ def _whole_numbers(parameter: Mapping[str, Any]) -> range:
     return range(int(parameter["low"]), int(parameter["high"]) + 1, int(parameter["step"] or 1))
 
 
-def _is_short(parameter: Mapping[str, Any]) -> bool:
-    return parameter["kind"] == "int" and len(_whole_numbers(parameter)) <= MOST_WHOLE_NUMBERS
+def _is_short(parameter: Mapping[str, Any], most: int = MOST_WHOLE_NUMBERS) -> bool:
+    return parameter["kind"] == "int" and len(_whole_numbers(parameter)) <= most
 
 
-def _range(parameters: Sequence[Mapping[str, Any]]) -> _Range | None:
-    """The range that holds those of all parameters that move a target; None if all are told value by value."""
-    ranges = [one for one in parameters if one["kind"] != "categorical" and not _is_short(one)]
+def in_thirds(study: StudyRecord, target: str, most: int = MOST_WHOLE_NUMBERS) -> Range | None:
+    """The range that holds those of all parameters that move a target; None if all are told value by value.
+
+    So are ranges of `most` whole numbers.
+    """
+    moved_by = moving(study, target).values()
+    ranges = [one for one in moved_by if one["kind"] != "categorical" and not _is_short(one, most)]
     if not ranges:
         return None
-    return _Range(
+    return Range(
         low=min(one["low"] for one in ranges),
         high=max(one["high"] for one in ranges),
         log=all(one["log"] for one in ranges),
@@ -199,7 +208,7 @@ def _targets(parameter: Mapping[str, Any]) -> list[str]:
     return [target for target in dict.fromkeys([parameter["target"], *parameter["also"], *by_options]) if target]
 
 
-def _moving(study: StudyRecord, target: str) -> dict[str, Mapping[str, Any]]:
+def moving(study: StudyRecord, target: str) -> dict[str, Mapping[str, Any]]:
     """The searched parameters that move a target, by name."""
     searched = {name: one for name, one in _parameters(study).items() if one["role"] != FIXED}
     return {name: one for name, one in searched.items() if target in _targets(one)}

@@ -1,8 +1,13 @@
-"""The three tables of a study, column by column.
+"""The tables of a study, column by column.
 
     trials    one row a trial
     epochs    one row an epoch of a trial
     samples   one row a validation staff, as each trial's latest checkpoint read it
+
+and two that are worked out of them (`results.findings`):
+
+    importance   one row a parameter and kind of error
+    rungs        one row an epoch at which trials are compared
 
 `python -m results.schema` prints them. Each Arrow field carries its `description` and `unit` as metadata,
 which Parquet keeps. Units: SER as a fraction (0.23), times in seconds, memory in bytes, moments in UTC. A
@@ -151,6 +156,47 @@ SAMPLES = pa.schema(
     ]
 )
 
+IMPORTANCE = pa.schema(
+    [
+        _STUDY,
+        _text("parameters", "The targets that one parameter moves alike, with commas."),
+        _text("metric", "The column of `epochs` that it is about: `ser`, a branch's or an error class's."),
+        _text("basis", "early: trials are compared after the first rung; final: at the end."),
+        _count("epoch", "epochs", "After which they are compared."),
+        _count("trials", "", "That have the parameter, of those that are compared."),
+        _rate("share", "Of the importance of all parameters (PED-ANOVA, the best third against all trials)."),
+        _rate("share_low", "Its 95 % interval's lower end (bootstrap over trials); null where chance explains it."),
+        _rate("share_high", "That interval's upper end."),
+        _number("divergence", "", "PED-ANOVA's importance itself, which the shares are made of."),
+        _rate("chance", "How often a whole table of shuffled trials has a cell as strong; above 0.05, it is noise."),
+        _rate("difference", "SER (or that part of it) in the worst third of the range less that in the best."),
+        _rate("difference_low", "Its 95 % interval's lower end (bootstrap over trials, with these two thirds)."),
+        _rate("difference_high", "That interval's upper end."),
+        _text("best", "That best third, or value."),
+        _text("worst", "That worst third, or value."),
+    ]
+)
+
+RUNGS = pa.schema(
+    [
+        _STUDY,
+        _count("epoch", "epochs", "After which trials are compared."),
+        pa.field(
+            "compared",
+            pa.bool_(),
+            metadata={"description": "Whether they were; else what could have been.", "unit": ""},
+        ),
+        _count("reduction", "", "One trial in so many goes on."),
+        _count("trials", "", "That were trained to the end and have a SER at both epochs."),
+        _number("tau", "", "Kendall's tau-b between SER then and at the end; null below five trials."),
+        _number("tau_low", "", "Its 95 % interval's lower end (bootstrap over trials)."),
+        _number("tau_high", "", "That interval's upper end."),
+        _number("rho", "", "Spearman's rank correlation of the same."),
+        _count("best", "", "How many trials count as the finally best: a third, or as many as the rung lets pass."),
+        _count("lost", "", "How many of these would have been stopped here."),
+    ]
+)
+
 
 def describe() -> str:
     """The tables and their columns as text."""
@@ -158,6 +204,8 @@ def describe() -> str:
         "trials": [*TRIALS, parameter_column("<target>", pa.null())],
         "epochs": list(EPOCHS),
         "samples": list(SAMPLES),
+        "importance": list(IMPORTANCE),
+        "rungs": list(RUNGS),
     }
     return "\n\n".join(f"{name}\n{_described(fields)}" for name, fields in tables.items())
 

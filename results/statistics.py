@@ -8,12 +8,19 @@ resampling staves would give intervals that are too narrow. Whole works are resa
 
 Two settings that were scored on the same staves are compared on the same resamples: what makes a work hard
 then cancels out, and far smaller differences show.
+
+Whoever picks the best of many and tests it on the data that it was picked on must allow for the largest of as many
+differences, not for one:
+
+    reality check          White, A Reality Check for Data Snooping, Econometrica 68, 2000
+    max statistic          Romano & Wolf, Exact and Approximate Stepdown Methods, JASA 100, 2005
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
@@ -71,6 +78,60 @@ def difference_interval(
     return _percentiles(_resampled_ser(second_W - first_W, length_W, resamples, seed), level)
 
 
+def resampled_rates(count_XW: Floats, length_W: Floats, *, resamples: int = 2000, seed: int = 0) -> Floats:
+    """Rows of counts by work over the length, in resamples of the works that all rows share, [X, R].
+
+    Resamples without a symbol to read are left out; with fewer than two works, all are.
+    """
+    if len(length_W) < 2:
+        return np.empty((len(count_XW), 0))
+    times_drawn_RW = _times_drawn(len(length_W), resamples, seed)
+    length_R = times_drawn_RW @ length_W
+    readable_R = length_R > 0
+    rate_XR: Floats = (count_XW @ times_drawn_RW.T)[:, readable_R] / length_R[readable_R]
+    return rate_XR
+
+
+def largest_deviations(resampled_XR: Floats) -> Floats:
+    """The largest |deviation from its mean| among the rows, in standard errors, of each resample; ascending, [R].
+
+    Rows that do not vary are left out.
+    """
+    error_X = resampled_XR.std(axis=1)
+    varying = resampled_XR[error_X > 0]
+    if not len(varying):
+        return np.empty(0)
+    standardised = (varying - varying.mean(axis=1, keepdims=True)) / error_X[error_X > 0, None]
+    return np.sort(np.abs(standardised).max(axis=0))
+
+
+def simultaneous_quantile(deviations: Floats, seen: int, unseen: int, alpha: float, works: int) -> float:
+    """How many standard errors the largest of many differences exceeds by chance, with probability `alpha`.
+
+    Args:
+        deviations: of the settings whose counts are known (`largest_deviations`).
+        seen: how many settings these are.
+        unseen: settings whose counts are not known: each may exceed as a normal variate does, and the chances add up.
+        alpha: of the largest of all; where the resamples are too few to see it, all settings are taken as unseen.
+        works: few of them spread more than a normal variate; the quantile is stretched as Student's t is.
+    """
+    normal = NormalDist()
+    quantile = -normal.inv_cdf(alpha / 2 / (seen + unseen))
+    beyond = np.arange(len(deviations), 0, -1) / len(deviations)  # the share of resamples at or above each
+    tail = np.array([2 * unseen * normal.cdf(-value) for value in deviations]) if unseen else 0.0
+    enough = np.flatnonzero(beyond + tail <= alpha)
+    if len(enough):
+        quantile = min(quantile, float(deviations[enough[0]]))
+    return quantile * student_quantile(alpha / 2, works - 1) / -normal.inv_cdf(alpha / 2)
+
+
+def student_quantile(upper_tail: float, freedom: int) -> float:
+    """What a Student's t of so many degrees of freedom exceeds with this probability."""
+    from scipy.special import stdtrit  # slow to import, and not always needed
+
+    return -float(stdtrit(freedom, upper_tail))
+
+
 def _sums_by_work(works: Works, *counts: Counts) -> list[Floats]:
     """Each count summed over the staves of a work, [W]."""
     _, work_of_staff = np.unique(np.asarray(works, dtype=np.str_), return_inverse=True)
@@ -79,13 +140,8 @@ def _sums_by_work(works: Works, *counts: Counts) -> list[Floats]:
 
 def _resampled_ser(distance_W: Floats, length_W: Floats, resamples: int, seed: int) -> Floats:
     """SER of each resample of W works; those without a symbol to read are left out."""
-    works = len(length_W)
-    if works < 2:
-        return np.empty(0)
-    times_drawn_RW = _times_drawn(works, resamples, seed)
-    length_R = times_drawn_RW @ length_W
-    readable_R = length_R > 0
-    return (times_drawn_RW @ distance_W)[readable_R] / length_R[readable_R]
+    rate_R: Floats = resampled_rates(distance_W[None], length_W, resamples=resamples, seed=seed)[0]
+    return rate_R
 
 
 @lru_cache(maxsize=1)  # the trials of a study are scored on the same works

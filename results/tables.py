@@ -100,7 +100,7 @@ def trials_table(
         "repeats": pa.array([trial.start.repeats for trial in trials], pa.int64()),
         "message": [trial.end.message if trial.end else None for trial in trials],
         "checkpoint": [trial.checkpoint for trial in trials],
-        "started": _arrow(np.array([trial.first_started for trial in trials]), MOMENT),
+        "started": _arrow(np.array([trial.first.time for trial in trials]), MOMENT),
         "ended": _arrow(np.array(ended), MOMENT),
     }
     targets = dict.fromkeys([*parameters, *(target for trial in trials for target in trial.start.params)])

@@ -13,9 +13,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.findings import Findings
 from results.provenance import Hardware
 from results.ranking import RankedTrial
-from results.report_sections import ranking_table, scientific, setting, table
+from results.report_sections import (
+    cautions_section,
+    code,
+    fidelity_section,
+    importance_section,
+    ranking_table,
+    scientific,
+    setting,
+    table,
+)
 from results.schema import ERROR_CLASSES, SER_BRANCHES
 from results.statistics import ser_interval
 from results.study import StudyRecord
@@ -37,6 +47,7 @@ class TrialReport:
         epoch: the row of `epochs` that belongs to the trial's weights.
         samples: the `samples` table of the study.
         folder: where the trial is exported to.
+        findings: what is known of the whole study.
     """
 
     study: StudyRecord
@@ -45,6 +56,7 @@ class TrialReport:
     epoch: Mapping[str, Any]
     samples: pa.Table
     folder: str
+    findings: Findings
 
     def text(self) -> str:
         """The page."""
@@ -56,6 +68,9 @@ class TrialReport:
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
             "Ranking": ranking_table(self.study, self.ranking),
             "Scientific parameters": scientific(self.study, self.ranking),
+            "What moves what": importance_section(self.findings.importance),
+            "Does stopping early mislead?": fidelity_section(self.findings.fidelity),
+            "Cautions": cautions_section(self.findings.cautions),
             "Worst staves": _worst_staves(own),
             "Provenance": _provenance(self.study),
             "How to use it": _usage(self.folder),
@@ -65,7 +80,7 @@ class TrialReport:
 
     def verdict(self) -> str:
         """The page's first paragraph (`results.verdict`)."""
-        return verdict(self.trial, self.ranking, self.samples)
+        return verdict(self.trial, self.ranking, self.samples, self.findings.decisions)
 
 
 def _rates(study: StudyRecord, trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
@@ -116,7 +131,9 @@ def _worst_staves(samples: pa.Table) -> str:
 def _staff(row: Mapping[str, Any]) -> str:
     """Reference over prediction, as text."""
     texts = [_wrapped("reference", row["reference"]), _wrapped("prediction", row["prediction"])]
-    head = f"`{row['staff_id']}` of `{row['work']}`: {row['distance']} edits on {row['reference_length']} symbols"
+    head = (
+        f"{code(row['staff_id'])} of {code(row['work'])}: {row['distance']} edits on {row['reference_length']} symbols"
+    )
     return "\n".join([head, "", "```text", *texts, "```"])
 
 
@@ -137,7 +154,7 @@ def _provenance(study: StudyRecord) -> str:
     rows = [
         ("code", f"{made.code} (`{made.code.commit}`)"),
         ("corpus", f"{study.corpus.name}, content hash `{study.corpus.hash}`"),
-        ("command", f"`{made.command_line}`"),
+        ("command", code(made.command_line)),
         ("started", made.time),
         ("sampler's seed", str(study.seed)),
         ("epochs at most", str(study.max_epochs)),

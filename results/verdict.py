@@ -1,4 +1,8 @@
-"""The sentences that a search is run for: which setting is better than the base, and how sure that is."""
+"""The sentences that a search is run for: which setting is better than the base, and how sure that is.
+
+What was trained again with other seeds gets the decision of `results.evidence`; of the rest is told how one run stands
+against another on the same staves, and that one seed does not tell more.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.evidence import Decision
 from results.ranking import BASE, RankedTrial, base
 from results.statistics import difference_interval
 
@@ -33,20 +38,27 @@ class Comparison:
     judgement: Judgement
 
 
-def verdict(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table) -> str:
-    """A trial's place among those of equal effort, and a paired test against the base.
+def verdict(
+    trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table, decisions: Sequence[Decision] = ()
+) -> str:
+    """The decision on a trial, or those on others if it is the base, and its place among those of equal effort.
 
-    The base itself is tested against the best other trial, and so is every trial of a study whose base was not
-    trained as far. The test does not know that the best was chosen among many, which flatters it a little.
+    Where there is no decision, a paired test of one run each: against the base, or for the base itself and in a study
+    whose base was not trained as far against the best other trial. That test does not know that the best was chosen
+    among many, which flatters it a little.
 
     Args:
         trial: one of `ranking`.
         ranking: as `results.ranking.rank` orders them.
         samples: the `samples` table of the study.
+        decisions: as `results.evidence.decide` gives them.
     """
     contenders = [other for other in ranking if other.rank is not None]
-    sentences = [_place(trial, len(contenders))]
-    if trial.rank is not None:
+    about = [decision for decision in decisions if trial.number in (decision.candidate, decision.base)]
+    sentences = [*map(decision_text, about), _place(trial, len(contenders))]
+    if about:
+        sentences.append(_allowances(about[0]))
+    elif trial.rank is not None:
         foundation = base(ranking)
         best_other = next((other for other in contenders if other.trial_id != trial.trial_id), None)
         rival = foundation if _comparable(trial, foundation) else best_other
@@ -54,6 +66,21 @@ def verdict(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Tabl
         if rival is not None:
             sentences.append(_comparison(trial, rival, samples, len(contenders)))
     return " ".join(filter(None, sentences))
+
+
+def decision_text(decision: Decision) -> str:
+    """One decision, its figures, and what a clear one would take."""
+    head = "Undecided on" if decision.verdict == "undecided" else decision.verdict.capitalize()
+    name = f"the base, trial {decision.base}"
+    seeds = f"{decision.seeds} new seed{'s' if decision.seeds != 1 else ''}, {decision.base_seeds} of the base"
+    if np.isnan(decision.difference):
+        figures = f"there is no telling yet how it compares with {name} ({seeds})"
+    else:
+        interval = _range(decision.low, decision.high)
+        figures = f"it errs {_more(decision.difference)} than {name} (95 % interval {interval}; {seeds})"
+    gain = ": no gain worth having" if decision.verdict == "reject" and decision.low <= 0 else ""
+    needed = f" A clear verdict would take {decision.needed}." if decision.needed else ""
+    return f"{head} trial {decision.candidate}: {figures}{gain}.{needed}"
 
 
 def against_base(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table) -> Comparison | None:
@@ -152,6 +179,30 @@ def _judgement(trial: RankedTrial, role: str, compared: Comparison) -> str:
     if compared.judgement == "undecided":
         return "these staves do not tell the two apart"
     return f"trial {trial.number} is {compared.judgement} than the {role}, by more than the choice of pieces explains"
+
+
+def _more(difference: float) -> str:
+    """How much more or less, as in `4.2 points less`."""
+    return f"{_points(difference)} points {'less' if difference < 0 else 'more'}"
+
+
+def _range(low: float, high: float) -> str:
+    """As in `2.1 to 6.3 less` or `1.2 less to 0.4 more`: without a sign that could be read the wrong way."""
+    if high < 0:
+        return f"{_points(high)} to {_points(low)} less"
+    return f"{_points(low)} to {_points(high)} more" if low > 0 else f"{_points(low)} less to {_points(high)} more"
+
+
+def _allowances(decision: Decision) -> str:
+    """What the decisions' intervals hold."""
+    if np.isnan(decision.difference):
+        return ""
+    return (
+        "The interval allows for other seeds, over which the SER of one setting spreads by "
+        f"{_points(decision.seed_spread)} points (standard deviation), for the choice of works, for picking out of "
+        f"{decision.contenders} trials, and for looking after every round. The run that a trial was picked by is left "
+        "out."
+    )
 
 
 def _points(difference: float) -> str:

@@ -226,6 +226,8 @@ class ClusterConfig:
     Attributes:
         cpus, gpus: how many Ray may use; None is all there are.
         dashboard: start Ray's dashboard.
+        dashboard_host: the address that it listens on; any but this machine's own opens it to the network, with its
+            token alone before it.
         dashboard_port: its port; another is taken where this one is in use.
     """
 
@@ -233,6 +235,7 @@ class ClusterConfig:
     cpus: int | None = None
     gpus: int | None = None
     dashboard: bool = True
+    dashboard_host: str = "127.0.0.1"
     dashboard_port: int = 8265
 
 

@@ -19,11 +19,16 @@ STATE_STYLE = {"running": "cyan", "completed": "green", "failed": "red", "diverg
 
 @dataclass
 class TrialRow:
-    """What is known of a trial."""
+    """What is known of a trial.
+
+    `begun_after` is the epoch that it went on from, and `repeats` the trial whose setting it trains again.
+    """
 
     number: int
     settings: Mapping[str, Any]
+    repeats: int | None = None
     state: str = "running"
+    begun_after: int = 0
     epoch: int = 0
     ser: float | None = None
     samples_per_second: float | None = None
@@ -31,22 +36,23 @@ class TrialRow:
 
     def seconds_left(self, epochs: int) -> float | None:
         """If it is not stopped early: the epochs to come at the pace of those that were."""
-        if self.state != "running" or self.epoch == 0:
+        done = self.epoch - self.begun_after
+        if self.state != "running" or done <= 0:
             return None
-        return (time.monotonic() - self.started) / self.epoch * (epochs - self.epoch)
+        return (time.monotonic() - self.started) / done * (epochs - self.epoch)
 
 
 class Console:
     """Shows a search's trials.
 
     Args:
-        trials: how many the search will have.
+        trials: how many the search will have; None if something else ends it.
         epochs: of a trial that is trained to the end.
         rungs: epochs after which the scheduler compares.
         stream: where to; a table if it is a terminal.
     """
 
-    def __init__(self, trials: int, epochs: int, rungs: list[int], stream: TextIO | None = None) -> None:
+    def __init__(self, trials: int | None, epochs: int, rungs: list[int], stream: TextIO | None = None) -> None:
         self.trials = trials
         self.epochs = epochs
         self.rungs = rungs
@@ -71,14 +77,21 @@ class Console:
     @property
     def best(self) -> TrialRow | None:
         """The lowest SER among the trials that got furthest: early values do not compare with late ones."""
-        scored = [row for row in self.rows.values() if row.ser is not None]
+        scored = [row for row in self.rows.values() if row.ser is not None and row.repeats is None]
         furthest = max((row.epoch for row in scored), default=0)
         return min((row for row in scored if row.epoch == furthest), key=lambda row: row.ser or 0, default=None)
 
-    def started(self, number: int, settings: Mapping[str, Any]) -> None:
-        """A trial begins."""
-        self.rows[number] = TrialRow(number, settings)
-        self._line(f"trial {number:>3}  starts    {_settings_text(settings)}")
+    def started(self, number: int, settings: Mapping[str, Any], repeats: int | None = None) -> None:
+        """A trial begins, or goes on."""
+        row = self.rows.setdefault(number, TrialRow(number, settings, repeats))
+        row.state, row.begun_after, row.started = "running", row.epoch, time.monotonic()
+        what = f"goes on after epoch {row.epoch}" if row.epoch else "starts  "
+        again = f"  (trial {repeats} with another seed)" if repeats is not None else ""
+        self._line(f"trial {number:>3}  {what}  {_settings_text(settings)}{again}")
+
+    def known(self, row: TrialRow) -> None:
+        """A trial of an earlier session."""
+        self.rows[row.number] = row
 
     def epoch(self, number: int, epoch: int, ser: float, samples_per_second: float) -> None:
         """A trial has finished an epoch."""
@@ -117,7 +130,7 @@ class Console:
         for row in self._shown():
             left = row.seconds_left(self.epochs)
             cells: list[str | Text] = [
-                str(row.number),
+                str(row.number) if row.repeats is None else f"{row.number} = {row.repeats}",
                 Text(row.state, style=STATE_STYLE.get(row.state, "dim")),
                 str(max((rung for rung in self.rungs if rung <= row.epoch), default="")),
                 f"{row.epoch}/{self.epochs}",
@@ -136,8 +149,11 @@ class Console:
         return (running + ended)[:ROWS]
 
     def _title(self) -> str:
-        ended = sum(row.state != "running" for row in self.rows.values())
-        parts = [f"{_clock(time.monotonic() - self.began)}", f"{ended} of {self.trials} trials ended"]
+        own = [row for row in self.rows.values() if row.repeats is None]
+        ended = sum(row.state != "running" for row in own)
+        parts = [f"{_clock(time.monotonic() - self.began)}", f"{ended} of {self.trials or len(own)} trials ended"]
+        if len(own) < len(self.rows):
+            parts.append(f"{len(self.rows) - len(own)} trained again with other seeds")
         if self.best is not None:
             parts.append(f"best SER {self.best.ser:.3f} (trial {self.best.number})")
         return "   ".join(parts)

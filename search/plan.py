@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import optuna
 
+from datasets.errors import ConfigError
 from omr_model.config import TrainingConfig
 from results.provenance import collect
 from search.config import SearchConfig
@@ -130,9 +131,23 @@ def _visible_gpus(machine: Machine) -> list[str]:
     return [one.strip() for one in named.split(",") if one.strip()] or [str(index) for index in range(machine.gpus)]
 
 
+def _trials_within(config: SearchConfig) -> int:
+    """About how many trials a budget of epochs is enough for."""
+    budget, epochs = config.budget.epochs, config.train.epochs
+    if budget is None:
+        raise ConfigError("plan=true says what a number of trials takes; give it one with budget.trials=")
+    many = average_epochs(config.scheduler, epochs, budget)  # what a trial takes where there are many
+    return max(1, round(budget / ((many.low + many.high) / 2)))
+
+
 def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Schedule:
-    """What is to be run."""
-    trials, epochs = config.budget.trials, config.train.epochs
+    """What is to be run.
+
+    Raises:
+        ConfigError: the budget says neither how many trials nor how many epochs.
+    """
+    epochs = config.train.epochs
+    trials = config.budget.trials or _trials_within(config)
     if space.resolution is not None:
         trials = min(trials, 1 + grid_size(space))  # the base, which may lie outside of the grid
     takes_turns = config.scheduler.name == "pbt" and trials > slots.abreast

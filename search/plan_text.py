@@ -98,6 +98,8 @@ def stopping_text(config: SearchConfig) -> str:
     name, rungs = config.scheduler.name, halving_rungs(config.scheduler, config.train.epochs)
     if name in ("asha", "hyperband") and rungs:
         return f"{name} stops some after epoch {', '.join(map(str, rungs))}"
+    if name == "promotion" and rungs:
+        return f"promotion lets the best go on after epoch {', '.join(map(str, rungs))}"
     if name == "median" and rungs:
         return f"median stops some from epoch {rungs[0]} on"
     return "every trial is trained to the end"

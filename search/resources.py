@@ -63,7 +63,9 @@ def slots_of(config: SearchConfig, machine: Machine) -> Slots:
     """
     allowed = capacity(config.cluster, machine)
     cpus, gpus = trial_resources(config, allowed)
-    abreast = min(concurrent_trials(allowed, cpus, gpus), config.budget.trials)
+    abreast = concurrent_trials(allowed, cpus, gpus)
+    if config.budget.trials is not None:
+        abreast = min(abreast, config.budget.trials)
     return Slots(machine=machine, allowed=allowed, cpus=cpus, gpus=gpus, abreast=abreast)
 
 

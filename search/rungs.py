@@ -18,7 +18,7 @@ class Epochs:
 
 
 def halving_rungs(config: SchedulerConfig, epochs: int) -> list[int]:
-    """The epochs after which asha compares trials; hyperband's first bracket, as the others begin later on them."""
+    """The epochs after which asha and promotion compare trials, and hyperband in its first bracket."""
     found, rung = [], config.grace_epochs
     while rung < epochs:
         found.append(rung)
@@ -34,12 +34,12 @@ def brackets(config: SchedulerConfig, epochs: int) -> int:
 def average_epochs(config: SchedulerConfig, epochs: int, trials: int) -> Epochs:
     """What is to be expected of so many trials of so many epochs.
 
-    The base is trained to the end under every scheduler. Of the others, asha and hyperband let one in
+    The base is trained to the end under every scheduler. Of the others, asha, promotion and hyperband let one in
     `reduction_factor` pass each rung; how many the median stops depends on the SER alone, so anything from the first
     comparison to the end is possible.
     """
     rungs = halving_rungs(config, epochs)
-    if config.name == "asha":
+    if config.name in ("asha", "promotion"):
         others = low = _halved(rungs, epochs, config.reduction_factor)
     elif config.name == "hyperband":
         starts = range(brackets(config, epochs))

@@ -17,6 +17,7 @@ A trial that failed teaches none of them anything.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import math
@@ -40,11 +41,14 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from datasets.command_line import check_choice
 from datasets.errors import ConfigError
+from datasets.seeds import seed_from
 from search.config import SamplerConfig
 from search.prior import Prior, PriorSampler, SamplerAround
 from search.space import SearchSpace, Values, allows, grid
 
 Distributions = dict[str, BaseDistribution]
+WAITS = "waits"  # user attribute of a trial that was paused at a rung and may be promoted
+OF_ONE_SEED = ("qmc",)
 BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
 
 
@@ -62,12 +66,10 @@ def build_sampler(
         ConfigError: no such sampler, one that cannot model anything of the space, or a prior for a grid.
     """
     check_choice("sampler", config.name, tuple(SAMPLERS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # all of them have stood since Optuna 3.1 or longer
-        sampler = SAMPLERS[config.name](config, seed, space)
+    sampler = OfEachTrial(lambda seed: SAMPLERS[config.name](config, seed, space), seed, config.name in OF_ONE_SEED)
     if prior is None:
         return sampler
-    if isinstance(sampler, Grid):
+    if config.name == "grid":
         raise ConfigError("history=prior: sampler=grid tries every setting, whatever was good before; take another one")
     return PriorSampler(sampler, prior, seed)
 
@@ -89,16 +91,48 @@ def grid_size(space: SearchSpace) -> int:
 
 def exhausted(study: Study, space: SearchSpace) -> bool:
     """Whether every setting of a grid has at least been begun; no other sampler ever comes to an end."""
-    if not isinstance(study.sampler, Grid):
+    if not (isinstance(study.sampler, OfEachTrial) and isinstance(study.sampler.sampler, Grid)):
         return False
     begun = study.get_trials(deepcopy=False, states=BEGUN)
     return len({tuple(sorted(trial.params.items())) for trial in begun if trial.params}) >= grid_size(space)
 
 
-class OfDrawnTrials(SamplerAround):
-    """Shows a sampler no trial without parameters: that of a base that lies outside of the space.
+class OfEachTrial(SamplerAround):
+    """A sampler made anew for each trial, with a seed of that trial's number.
 
-    To Optuna such a trial says that no parameter is always there, so that nothing can be modelled.
+    What it suggests then depends on the trials before alone, and not on how often the search was taken up again: a
+    sampler that is made anew with the study's seed would repeat its random numbers.
+
+    Args:
+        make: the sampler with a seed.
+        seed: the study's.
+        of_one_seed: a sequence has the same seed for all trials; where it stands, Optuna keeps with the study.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, of_one_seed: bool) -> None:
+        self.make = make
+        self.seed = seed
+        self.of_one_seed = of_one_seed
+        super().__init__(self._made(seed))
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Called before anything is drawn."""
+        if not self.of_one_seed:
+            self.sampler = self._made(seed_from(self.seed, f"suggestion {trial.number}") % 2**32)
+        super().before_trial(study, trial)
+
+    def _made(self, seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # all of them have stood since Optuna 3.1 or longer
+            return self.make(seed)
+
+
+class OfDrawnTrials(SamplerAround):
+    """Shows a sampler the trials as it should see them.
+
+    None without parameters, as that of a base is that lies outside of the space: to Optuna such a trial says that no
+    parameter is always there, so that nothing can be modelled. And one that waits at a rung (`WAITS`) is shown as one
+    that was stopped there, which it is as long as nobody promotes it.
 
     Args:
         together: what the sampler draws together; without it, it finds that out from past trials.
@@ -273,4 +307,12 @@ class _StudyOfDrawn:
         return getattr(self._study, name)
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return [trial for trial in self._study._get_trials(*args, **kwargs) if trial.params]
+        return [_as_stopped(trial) for trial in self._study._get_trials(*args, **kwargs) if trial.params]
+
+
+def _as_stopped(trial: FrozenTrial) -> FrozenTrial:
+    if not trial.user_attrs.get(WAITS):
+        return trial
+    stopped = copy.copy(trial)
+    stopped.state = TrialState.PRUNED
+    return stopped

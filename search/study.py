@@ -24,14 +24,17 @@ from omr_model.mix import check_weights
 from results.export import ExportConfig, export
 from results.log_records import FINISHED, LogStudy
 from results.log_study import study_entry
-from results.provenance import collect
-from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, read_study, write_study
+from results.provenance import Provenance, collect
+from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, write_study
 from results.training_log import add_entry, read_log
 from search.config import SearchConfig
 from search.console import Console
 from search.corpus import fitted, preparation
+from search.lock import driving
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
+from search.resume import changes_since, check_state, study_to_resume
+from search.rules import describe, rungs
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
 
@@ -61,9 +64,31 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
         sampler = sampler_of(config, space)
     check_trainings(config, space, corpus)
 
-    with _claimed(config.folder()) as folder, _entered_if_it_breaks_off(config):
-        write_study(folder, _record(config, spaces, space, corpus))
-        outcome = _run_trials(config, space, sampler, corpus)
+    provenance = collect()
+    with _claimed(config.folder()) as folder, driving(folder), _entered_if_it_breaks_off(config):
+        write_study(folder, _record(config, spaces, space, corpus, provenance))
+        outcome = _run_trials(config, space, sampler, corpus, provenance)
+    _report(config, outcome)
+
+
+def resume_study(words: Sequence[str]) -> None:
+    """Go on with a search: one that was interrupted, killed or stopped, or one that is to have more.
+
+    Raises:
+        OmrError: anything a user can mend, with the study as it was.
+        KeyboardInterrupt: the search was interrupted again.
+    """
+    study = study_to_resume(words)
+    with driving(study.config.folder()):
+        config, provenance = study.config, collect()
+        check_state(study)
+        corpus = prepare(preparation(config))
+        changes = changes_since(study, corpus, provenance)
+        space = space_of(config)
+        sampler = sampler_of(config, space)
+        check_trainings(config, space, corpus)
+        with _entered_if_it_breaks_off(config):
+            outcome = _run_trials(config, space, sampler, corpus, provenance, changes)
     _report(config, outcome)
 
 
@@ -148,16 +173,24 @@ def sampler_of(config: SearchConfig, space: SearchSpace) -> BaseSampler:
     return build_sampler(config.sampler, config.seed, space, prior)
 
 
-def _run_trials(config: SearchConfig, space: SearchSpace, sampler: BaseSampler, corpus: PreparedCorpus) -> Outcome:
+def _run_trials(
+    config: SearchConfig,
+    space: SearchSpace,
+    sampler: BaseSampler,
+    corpus: PreparedCorpus,
+    provenance: Provenance,
+    changes: Sequence[str] = (),
+) -> Outcome:
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
-    from search.engine.schedulers import describe, rungs
     from search.engine.tuning import run_trials
 
     with local_cluster(config.cluster) as cluster:
         cpus, gpus = trial_resources(config, cluster)
         abreast = concurrent_trials(cluster, cpus, gpus)
         compared = describe(config.scheduler, config.train.epochs)
-        print(f"{'code':<10} {read_study(config.folder()).provenance.code}")
+        print(f"{'code':<10} {provenance.code}")
+        for change in changes:
+            print(f"{'changed':<10} {change}")
         print(_heading(config, space, corpus, compared, f"{abreast} at a time, {_share(cpus, gpus)} each"))
         if cluster.dashboard is not None:
             token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
@@ -165,7 +198,7 @@ def _run_trials(config: SearchConfig, space: SearchSpace, sampler: BaseSampler, 
         print(flush=True)
         stops = rungs(config.scheduler, config.train.epochs)
         with Console(config.budget.trials, config.train.epochs, stops) as console:
-            return run_trials(config, space, cluster, corpus.path, console, sampler)
+            return run_trials(config, space, cluster, corpus.path, console, provenance, sampler, changes)
 
 
 def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, compared: str, abreast: str) -> str:
@@ -178,7 +211,7 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, c
         "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
-            f"{config.budget.trials} trials of {config.train.epochs} epochs, {sampler}{_queued(config, space)} and "
+            f"{_trials(config)} of {config.train.epochs} epochs, {sampler}{_queued(config, space)} and "
             f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast}"
         ),
     }
@@ -187,7 +220,15 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, c
 
 def _queued(config: SearchConfig, space: SearchSpace) -> str:
     """How many trials are none of the sampler's."""
-    return f" (after {min(space.queued, config.budget.trials)} queued)"
+    return f" (after {min(space.queued, config.budget.trials or space.queued)} queued)"
+
+
+def _trials(config: SearchConfig) -> str:
+    """How many trials there will be, or what else ends the search."""
+    budget = config.budget
+    limits = {"trials": budget.trials, "epochs": budget.epochs, "hours": budget.hours, "GPU hours": budget.gpu_hours}
+    texts = [f"{limit:g} {what}" for what, limit in limits.items() if limit is not None]
+    return f"{texts[0]}" if budget.trials and len(texts) == 1 else f"trials until {' or '.join(texts)} are spent, each"
 
 
 def _depths(config: SearchConfig) -> str:
@@ -214,7 +255,9 @@ def _report(config: SearchConfig, outcome: Outcome) -> None:
     print(f"\ntables     {_shown(folder)}/reports/  trials.parquet  epochs.parquet  samples.parquet")
     missing: StudyError | None = None
     try:
-        best = export(ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best")))
+        best = export(
+            ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best"), overwrite=True)
+        )
     except StudyError as error:
         missing = error
         print(f"best trial none: {error}")
@@ -222,12 +265,15 @@ def _report(config: SearchConfig, outcome: Outcome) -> None:
         print(f"best trial {_shown(best.folder)}/report.md")
     if missing is None:
         print(f"\n{textwrap.fill(best.verdict, 120)}\n")
-    entry = _enter(config, "interrupted" if outcome == "interrupted" else FINISHED)  # hours that are up are no accident
+    aborted = outcome in ("interrupted", "the disk is full")  # a budget that is spent is no accident
+    entry = _enter(config, str(outcome) if aborted else FINISHED)
     print(f"log        {_shown(Path(config.paths.log))}: {entry.title}, {entry.state}")
     if outcome != "finished":
-        print(f"The search ended early: {outcome}.")
+        print(f"The search ended early: {outcome}. Go on with: python -m search.run resume={config.study}")
     if outcome == "interrupted":
         raise KeyboardInterrupt
+    if outcome == "the disk is full":
+        raise StudyError("the disk is full; make room, then resume")
     if missing is not None:
         raise missing
 
@@ -253,11 +299,13 @@ def _enter(config: SearchConfig, reason: str) -> LogStudy:
     return entry
 
 
-def _record(config: SearchConfig, spaces: Sequence[str], space: SearchSpace, corpus: PreparedCorpus) -> StudyRecord:
+def _record(
+    config: SearchConfig, spaces: Sequence[str], space: SearchSpace, corpus: PreparedCorpus, provenance: Provenance
+) -> StudyRecord:
     return StudyRecord(
         name=config.study,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        provenance=collect(),
+        provenance=provenance,
         config=dataclasses.asdict(config),
         space=tuple(spaces),
         roles=space.roles,

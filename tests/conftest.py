@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on models this small, threads wait for each other
 
@@ -16,6 +19,20 @@ from datasets.shards import PreparedCorpus
 
 settings.register_profile("omr", deadline=None)  # shared machines stall; time is no property of the code
 settings.load_profile("omr")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_are_forked() -> Iterator[None]:
+    """Fork the workers of preparations from one process that has imported everything: a tenth of a spawned one's start.
+
+    They are as fresh as spawned ones: nothing of this process but what is pickled reaches them. What a command of its
+    own prepares (`tests/end_to_end/`, killed preparations) spawns them as ever.
+    """
+    multiprocessing.set_forkserver_preload(["pytest", "datasets.conversion"])
+    context = multiprocessing.get_context("forkserver")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("datasets.workers.multiprocessing", SimpleNamespace(get_context=lambda _: context))
+        yield
 
 
 @pytest.fixture(scope="session")

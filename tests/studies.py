@@ -25,13 +25,20 @@ REFERENCE = "clef-G2 keySignature-DM timeSignature-4/4 note-F4_quarter note-A4_q
 
 @dataclass(frozen=True)
 class FakeTrial:
-    """A trial with its SER after each epoch; `state` None is one that still runs, `origin` "base" is the base."""
+    """A trial with its SER after each epoch; `state` None is one that still runs, `origin` "base" is the base.
+
+    `repeats` is the number of the trial whose setting it trains again; `seed` None is one of its own; `more` metrics
+    replace those of every epoch.
+    """
 
     number: int
     sers: tuple[float, ...]
     state: EndState | None = "completed"
     params: dict[str, Parameter] = field(default_factory=lambda: {"model.decoder.dropout": 0.1})
     origin: str = ""
+    repeats: int | None = None
+    seed: int | None = None
+    more: dict[str, float] = field(default_factory=dict)
 
     @property
     def trial_id(self) -> str:
@@ -90,12 +97,20 @@ def events_of(trial: FakeTrial, *, checkpoints: bool = False) -> list[Event]:
     """Everything that a trial leaves in the journal."""
     clock = START + 1000 * trial.number
     events: list[Event] = [
-        TrialStarted(trial.trial_id, trial.number, trial.number + 100, trial.params, clock, trial.origin)
+        TrialStarted(
+            trial.trial_id,
+            trial.number,
+            trial.number + 100 if trial.seed is None else trial.seed,
+            trial.params,
+            clock,
+            trial.origin,
+            trial.repeats,
+        )
     ]
     for epoch, ser in enumerate(trial.sers, start=1):
         clock += SECONDS_PER_EPOCH
         saved = checkpoint_of(trial) if checkpoints and epoch == len(trial.sers) else None
-        events.append(EpochReported(trial.trial_id, metrics(epoch, ser), saved, clock))
+        events.append(EpochReported(trial.trial_id, metrics(epoch, ser) | trial.more, saved, clock))
     if trial.state is not None:
         events.append(TrialEnded(trial.trial_id, trial.state, f"{trial.state} for a test", clock + 1))
     return events

@@ -7,6 +7,8 @@ population.py   population-based training, a scheduler of our own
 exploration.py  how a setting changes in the middle of a training
 stop.py         why and when a search ends early
 trial.py        one trial: the shared trainer inside a Tune trainable
+keeper.py       which checkpoints stay on the disk
+watchdog.py     ends trials that hang, and the search if Ray died
 observer.py     what Tune does, into the journal and onto the terminal
 tuning.py       all of it put together: one Tuner, run to its end
 """

@@ -11,12 +11,31 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from datasets.errors import OmrError
-from omr_model.checkpoint import RESUME
 from results.gather import write_reports
-from results.journal import EndState, EpochReported, Journal, TrialEnded, TrialStarted
-from search.console import Console
-from search.engine.searcher import ADOPTED, DIVERGED, METRIC, METRICS, NUMBER, SETTINGS, STEP
+from results.journal import EndState, EpochReported, TrialEnded, TrialStarted
+from search.chronicle import Chronicle, trial_id
+from search.console import Console, TrialRow
+from search.disk import free_bytes
+from search.engine.keeper import Keeper
+from search.engine.searcher import (
+    ADOPTED,
+    BEFORE,
+    DISK_FULL,
+    DIVERGED,
+    FAILED,
+    METRIC,
+    METRICS,
+    NOTE,
+    NUMBER,
+    REPEATS,
+    SEED,
+    SETTINGS,
+    STEP,
+    is_epoch,
+)
 from search.engine.stop import Stop
+from search.recovery import Recovery, stopped_after, waits_after
+from search.rules import Rule
 from search.space import ORIGIN
 
 SECONDS_BETWEEN_REPORTS = 20.0
@@ -27,38 +46,64 @@ class Observer(tune.Callback):
 
     Args:
         study: the study's folder.
+        chronicle: where it is recorded.
         console: what the person sees.
         stop: tells trials that are cut off from those that were stopped for their SER.
-        seed: every trial's.
+        rule: tells those that wait from both; None for a population.
+        keeper: deletes what is needed no more.
         max_epochs: epochs of a trial that is trained to the end.
+        reserve: bytes of the disk that are to stay free.
     """
 
-    def __init__(self, study: Path, console: Console, stop: Stop, seed: int, max_epochs: int) -> None:
+    def __init__(
+        self,
+        study: Path,
+        chronicle: Chronicle,
+        console: Console,
+        stop: Stop,
+        rule: Rule | None,
+        keeper: Keeper,
+        max_epochs: int,
+        reserve: float,
+    ) -> None:
         self.study = study
+        self.chronicle = chronicle
         self.console = console
         self.stop = stop
-        self.seed = seed
+        self.rule = rule
+        self.keeper = keeper
         self.max_epochs = max_epochs
-        self.journal = Journal(study / "events.jsonl")
-        self.started: dict[str, TrialStarted] = {}  # the latest start of each trial
-        self.running: dict[str, int] = {}
-        self.finished = 0  # trials that have ended of their own
+        self.reserve = reserve
+        self.running: set[int] = set()
+        self._noted = 0
         self._reported = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune keeps its callbacks with the experiment; a terminal cannot be kept."""
-        return {**self.__dict__, "console": None}
+        """Tune would keep its callbacks with the experiment, which nobody ever reads."""
+        return {}
+
+    def recovered(self, recovery: Recovery) -> None:
+        """Show what was there when the search was taken up again, and write down what had ended."""
+        for trial in self.chronicle.replay.trials():
+            start = trial.start
+            reached, ser = (trial.epochs[-1], trial.sers[-1]) if trial.epochs else (0, None)
+            state = "paused" if trial.state == "running" else trial.state
+            self.console.known(
+                TrialRow(start.number, start.params, start.repeats, state, begun_after=reached, epoch=reached, ser=ser)
+            )
+        for ending in recovery.endings:
+            self._record_end(int(ending.trial_id), ending.state, ending.message)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins; or goes on after a pause or a crash, maybe with settings that it has not reported with."""
         start = self._start(trial)
-        before = self.started.setdefault(trial.trial_id, start)
-        self.journal.append(dataclasses.replace(before, time=start.time))
-        if trial.trial_id not in self.running:
-            self.console.started(start.number, before.params)
-        if _what(start) != _what(before):
+        before = self._latest(start.number)
+        self.chronicle.append(start if before is None else dataclasses.replace(before, time=start.time))
+        if start.number not in self.running:
+            self.console.started(start.number, start.params, start.repeats)
+        if before is not None and _what(start) != _what(before):
             self._show_exchange(trial, before)
-        self.running[trial.trial_id] = start.number
+        self.running.add(start.number)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.console.say(f"trial {trial.config[NUMBER]:>3}  crashed and goes on from its checkpoint: {_reason(trial)}")
@@ -67,58 +112,90 @@ class Observer(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         number = trial.config[NUMBER]
-        if result.get(DIVERGED):
+        if result.get(NOTE):
+            self.console.say(f"trial {number:>3}  {result[NOTE]}")
+        if result.get(DISK_FULL):
+            self._out_of_disk(str(result[DISK_FULL]))
+        if not is_epoch(result):
             return
         self._record_exchange(trial)
         metrics = result[METRICS]
-        self.journal.append(EpochReported(trial.trial_id, metrics, self._checkpoint(trial, result), time.time()))
+        self.chronicle.append(
+            EpochReported(
+                trial_id(number), metrics, self._checkpoint(trial, result), time.time(), self.chronicle.elapsed
+            )
+        )
         self.console.epoch(number, int(result[STEP]), result[METRIC], metrics["samples_per_second"])
+        self._tell_notes()
+        self._keep(number)
+        if free_bytes(self.study) < self.reserve:
+            self._out_of_disk(f"less than {self.reserve / 1e9:g} GB are free (disk.reserve)")
         self._write_reports_now_and_then()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        result = trial.last_result
+        number, result = trial.config[NUMBER], trial.last_result
+        reached = int(result.get(STEP, 0))
         if result.get(DIVERGED):
             self._end(trial, "diverged", str(result[DIVERGED]))
-        elif result.get(STEP, 0) >= self.max_epochs:
+        elif result.get(FAILED):
+            self._end(trial, "failed", str(result[FAILED]))
+        elif reached >= self.max_epochs:
             self._end(trial, "completed", "trained to the end")
+        elif self.rule is not None and number in self.rule.waiting:
+            self._end(trial, "paused", waits_after(reached))
         elif self.stop.early:
             self._end(trial, "paused", f"the search ended before the trial did: {self.stop.reason}")
         else:
-            self._end(trial, "pruned", f"stopped after epoch {result.get(STEP, 0)} of {self.max_epochs}")
+            self._end(trial, "pruned", stopped_after(reached, self.max_epochs))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._end(trial, "failed", _reason(trial))
 
     def finish(self) -> None:
-        """The search is over: what still runs is paused, and the reports are written for the last time."""
-        for trial_id, number in list(self.running.items()):
-            self._record_end(trial_id, number, "paused", "the search ended in the middle of an epoch")
+        """The session is over: what still runs is paused, and the reports are written for the last time."""
+        for number in sorted(self.running):
+            self._record_end(number, "paused", "the search ended in the middle of an epoch")
+        self.running.clear()
+        self.chronicle.end(self.stop.reason)
         write_reports(self.study)
 
     def _end(self, trial: Trial, state: EndState, message: str) -> None:
-        if trial.trial_id in self.running:
+        number = trial.config[NUMBER]
+        if number in self.running:
             if state != "paused":
                 self._record_exchange(trial)
-            self._record_end(trial.trial_id, trial.config[NUMBER], state, message)
-        if state != "paused":
-            # Two thirds of a checkpoint are the optimiser's, and nobody goes on from here.
-            for leftover in Path(str(trial.path)).glob(f"*/{RESUME}"):
-                leftover.unlink(missing_ok=True)
+            self.running.discard(number)
+            self._record_end(number, state, message)
         self._write_reports_now_and_then()
+
+    def _record_end(self, number: int, state: EndState, message: str) -> None:
+        self.chronicle.append(TrialEnded(trial_id(number), state, message, time.time()))
+        self.console.ended(number, state, message)
+        self._keep(number)
+
+    def _latest(self, number: int) -> TrialStarted | None:
+        """The trial's latest start that is written down."""
+        known = {trial.start.number for trial in self.chronicle.replay.trials()}
+        return self.chronicle.trial(number).start if number in known else None
 
     def _start(self, trial: Trial) -> TrialStarted:
         config = trial.config
         return TrialStarted(
-            trial.trial_id, config[NUMBER], self.seed, config[SETTINGS], time.time(), origin=config[ORIGIN]
+            trial_id(config[NUMBER]),
+            config[NUMBER],
+            config[SEED],
+            config[SETTINGS],
+            time.time(),
+            origin=config[ORIGIN],
+            repeats=config[REPEATS],
         )
 
     def _record_exchange(self, trial: Trial) -> None:
         """Other settings come into the journal with the first that they led to, not while the trial's latest epoch
         is still of those before."""
-        start = self._start(trial)
-        if _what(start) != _what(self.started[trial.trial_id]):
-            self.started[trial.trial_id] = start
-            self.journal.append(start)
+        start, before = self._start(trial), self._latest(trial.config[NUMBER])
+        if before is None or _what(start) != _what(before):
+            self.chronicle.append(start)
 
     def _show_exchange(self, trial: Trial, before: TrialStarted) -> None:
         number, settings = trial.config[NUMBER], trial.config[SETTINGS]
@@ -127,20 +204,30 @@ class Observer(tune.Callback):
             f"{target} {value:.3g}" if isinstance(value, float) else f"{target} {value}"
             for target, value in changed.items()
         )
-        donor = trial.config[ADOPTED]
+        donor = trial.config.get(ADOPTED, BEFORE)
         self.console.say(f"trial {number:>3}  goes on from trial {donor}'s checkpoint: {text or 'the same settings'}")
         self.console.rows[number].settings = settings
-
-    def _record_end(self, trial_id: str, number: int, state: EndState, message: str) -> None:
-        del self.running[trial_id]
-        self.finished += state != "paused"
-        self.journal.append(TrialEnded(trial_id, state, message, time.time()))
-        self.console.ended(number, state, message)
 
     def _checkpoint(self, trial: Trial, result: dict[str, Any]) -> str | None:
         """The folder that Tune has just stored, relative to the study."""
         name = result.get("checkpoint_dir_name")
         return str((Path(str(trial.path)) / name).relative_to(self.study)) if name else None
+
+    def _tell_notes(self) -> None:
+        notes = self.rule.notes if self.rule is not None else []
+        for note in notes[self._noted :]:
+            self.console.say(note)
+        self._noted = len(notes)
+
+    def _keep(self, number: int) -> None:
+        """Delete what is needed no more."""
+        for message in self.keeper.tidy(self.chronicle.trial(number)):
+            self.console.say(message)
+
+    def _out_of_disk(self, why: str) -> None:
+        if not self.stop.disk_full:
+            self.console.say(f"the search stops and can be resumed: {why}")
+        self.stop.disk_full = True
 
     def _write_reports_now_and_then(self) -> None:
         if time.monotonic() - self._reported < SECONDS_BETWEEN_REPORTS:

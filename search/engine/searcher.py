@@ -1,121 +1,121 @@
-"""Optuna as a Tune searcher.
+"""The agenda as a Tune searcher.
 
 Tune's own OptunaSearch tells Optuna every trial that ends as complete, with the SER it happened to have, and
 leaves a trial that ends in NaN running for ever: the sampler then learns from trials that were stopped after
-one epoch as if they had been trained to the end. Here a trial reaches Optuna as what it was:
+one epoch as if they had been trained to the end. Here a trial reaches Optuna as what it was (`search.optuna_study`).
 
-    trained to the end       COMPLETE with its SER
-    stopped early            PRUNED with its intermediate values, also where the search was interrupted
-    changed on the way       PRUNED with the values until then: what came later is of other settings
-    diverged                 PRUNED with the values until then
-    crashed                  FAIL
+To Tune, each time that a trial runs is a trial of its own: one that is taken up again, or promoted, is a new one that
+begins with the old one's checkpoints. Nothing of Tune's own state is needed to go on.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from search.agenda import Agenda, Assignment, Ended
 from search.engine.stop import Stop
-from search.samplers import exhausted
-from search.space import ORIGIN, SearchSpace
+from search.space import ORIGIN
 
-# What a trial reports to Tune: the value that is minimised, the epoch it was reached in, all other numbers of
-# that epoch, and in place of them why the trial diverged.
-METRIC, STEP, METRICS, DIVERGED = "ser", "epoch", "metrics", "diverged"
-# What a trial is given by Tune, beside `ORIGIN`: its number and its setting; and once it has gone on from another
-# trial's checkpoint with other settings, the number of that one.
-NUMBER, SETTINGS, ADOPTED = "number", "settings", "adopted"
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+# What a trial reports to Tune: the value that is minimised, the epoch it was reached in, all other numbers of that
+# epoch; or in place of them why it diverged, why it failed, or that the disk is full.
+METRIC, STEP, METRICS, DIVERGED, FAILED, DISK_FULL = "ser", "epoch", "metrics", "diverged", "failed", "disk_full"
+NOTE = "note"  # what a person should know of this report
+# What a trial is given by Tune, beside `ORIGIN`: its number, its setting, its seed, the number of the trial that it
+# repeats, the checkpoints to go on from; and once it has gone on from another trial's checkpoint with other settings,
+# the number of that one.
+NUMBER, SETTINGS, SEED, REPEATS, CHECKPOINTS = "number", "settings", "seed", "repeats", "checkpoints"
+ADOPTED = "adopted"
+BEFORE = -1
+"""The number for `ADOPTED` where a trial has gone on from another one's checkpoint before it was taken up again."""
 
 
-class OptunaSearcher(Searcher):
-    """Asks an Optuna study for settings, and tells it how they went.
+class AgendaSearcher(Searcher):
+    """Asks the agenda what is trained next, and tells it how that went.
 
     Args:
-        study: minimises SER.
-        space: what a setting is.
+        agenda: what is trained next.
         max_epochs: epochs of a trial that is trained to the end.
         stop: says when no more trials are wanted.
     """
 
-    def __init__(self, study: optuna.Study, space: SearchSpace, max_epochs: int, stop: Stop) -> None:
+    def __init__(self, agenda: Agenda, max_epochs: int, stop: Stop) -> None:
         super().__init__(metric=METRIC, mode="min")
-        self.study = study
-        self.space = space
+        self.agenda = agenda
         self.max_epochs = max_epochs
         self.stop = stop
-        self.trials: dict[str, optuna.Trial] = {}
+        self.assigned: dict[str, Assignment] = {}
 
-    @property
-    def exhausted(self) -> bool:
-        """There is no setting left: none is queued, and each of a grid's has been begun."""
-        waiting = self.study.get_trials(deepcopy=False, states=[TrialState.WAITING])
-        return not waiting and exhausted(self.study, self.space)
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """A setting, queued points first; Optuna's number of the trial comes with it. Tune's mark for the end."""
-        if self.stop.early or self.exhausted:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """What to train; Tune's mark for the end; or None where Tune is to ask again."""
+        if self.stop.early:
             return Searcher.FINISHED
-        trial = self.study.ask()
-        self.trials[trial_id] = trial
-        settings = self.space.suggest(trial)
-        return {NUMBER: trial.number, SETTINGS: settings, ORIGIN: trial.user_attrs.get(ORIGIN, "")}
+        assignment = self.agenda.next()
+        if assignment is None:
+            return Searcher.FINISHED if self.agenda.over else None
+        self.assigned[trial_id] = assignment
+        return as_config(assignment)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch is over, and the trial goes on."""
-        self._report(self.trials[trial_id], result)
+        self._report(self.assigned[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended, one way or another."""
-        trial = self.trials.pop(trial_id, None)
-        if trial is None or self._recorded(trial).state in ENDED:  # told before, in a run that this one goes on from
-            return
-        if error:
-            self.study.tell(trial, state=TrialState.FAIL)
-        elif result is None or _is_changed(result):  # without a result: it was waiting when the search ended
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
-            self._finish(trial, result)
+        assignment = self.assigned.pop(trial_id)
+        if result is not None and not error:
+            self._report(assignment, result)
+        self.agenda.ended(assignment.number, self._ending(assignment, result, error))
 
     def save(self, checkpoint_path: str) -> None:
-        """Which Optuna trial belongs to which of Tune's; the rest is in Optuna's storage."""
-        numbers = {trial_id: trial._trial_id for trial_id, trial in self.trials.items()}
-        Path(checkpoint_path).write_bytes(pickle.dumps(numbers))
+        """Nothing: the journal has it all."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """The inverse of `save`."""
-        numbers: dict[str, int] = pickle.loads(Path(checkpoint_path).read_bytes())
-        self.trials = {trial_id: optuna.Trial(self.study, number) for trial_id, number in numbers.items()}
+        """Nothing."""
 
-    def _finish(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
-        self._report(trial, result)
-        if result[STEP] >= self.max_epochs and _is_value(result):
-            self.study.tell(trial, result[METRIC])
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED)
+    def _ending(self, assignment: Assignment, result: Mapping[str, Any] | None, error: bool) -> Ended:
+        if error or (result is not None and result.get(FAILED)):
+            return Ended(crashed=True)
+        if result is None or result.get(DISK_FULL):
+            return Ended(cut_off=True)
+        rule, reached = self.agenda.rule, int(result[STEP])
+        if reached >= self.max_epochs:
+            return Ended(ser=result[METRIC] if _is_value(result) and not _is_changed(result) else None)
+        if rule is not None and assignment.number in rule.waiting:
+            return Ended(waits=True)
+        return Ended(cut_off=self.stop.early and not result.get(DIVERGED))
 
-    def _report(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
-        """Once an epoch: Tune tells the last one of a completed trial twice, and a crash may repeat one."""
-        epoch = int(result[STEP])
-        if _is_value(result) and not _is_changed(result) and epoch not in self._recorded(trial).intermediate_values:
-            trial.report(result[METRIC], epoch)
-
-    def _recorded(self, trial: optuna.Trial) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
+    def _report(self, assignment: Assignment, result: Mapping[str, Any]) -> None:
+        if _is_value(result) and not _is_changed(result):
+            self.agenda.reported(assignment.number, int(result[STEP]), result[METRIC])
 
 
-def _is_value(result: dict[str, Any]) -> bool:
+def as_config(assignment: Assignment) -> dict[str, Any]:
+    """An assignment as Tune hands it to the trial."""
+    config = {
+        NUMBER: assignment.number,
+        SETTINGS: assignment.settings,
+        ORIGIN: assignment.origin,
+        SEED: assignment.seed,
+        REPEATS: assignment.repeats,
+        CHECKPOINTS: list(assignment.checkpoints),
+    }
+    return config | ({ADOPTED: BEFORE} if assignment.adopted else {})
+
+
+def is_epoch(result: Mapping[str, Any]) -> bool:
+    """Whether a report is that of an epoch, and not of an end without one."""
+    return not (result.get(DIVERGED) or result.get(FAILED) or result.get(DISK_FULL))
+
+
+def _is_value(result: Mapping[str, Any]) -> bool:
     """Optuna takes infinity for the best or the worst there is, and NaN for a trial that is still running."""
-    return not result.get(DIVERGED) and math.isfinite(result[METRIC])
+    return is_epoch(result) and math.isfinite(result[METRIC])
 
 
-def _is_changed(result: dict[str, Any]) -> bool:
+def _is_changed(result: Mapping[str, Any]) -> bool:
     """Tune adds to a result what the trial was given when it got there."""
     return f"config/{ADOPTED}" in result

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from ray import tune
+
+from search.chronicle import Chronicle
+from search.config import BudgetConfig
 
 
 class Outcome(StrEnum):
@@ -15,7 +18,14 @@ class Outcome(StrEnum):
 
     FINISHED = "finished"
     OUT_OF_TIME = "out of time"
+    OUT_OF_EPOCHS = "out of epochs"
+    OUT_OF_GPU_TIME = "out of GPU time"
     INTERRUPTED = "interrupted"
+    DISK_FULL = "the disk is full"
+
+
+SPENT = (Outcome.OUT_OF_TIME, Outcome.OUT_OF_EPOCHS, Outcome.OUT_OF_GPU_TIME)
+"""The budget was used up, as was asked for."""
 
 
 @dataclass
@@ -23,27 +33,42 @@ class Stop:
     """Shared by all who must know: the searcher suggests no more, the stopper ends trials at their next report.
 
     Attributes:
-        hours: that the search may take; None for no limit.
+        budget: what the study may use in all.
+        chronicle: what it has used.
         interrupted: set by Ctrl-C or SIGTERM.
+        disk_full: set by whoever cannot write.
     """
 
-    hours: float | None = None
+    budget: BudgetConfig
+    chronicle: Chronicle
     interrupted: bool = False
-    began: float = field(default_factory=time.monotonic)
+    disk_full: bool = False
 
     @property
     def reason(self) -> Outcome:
         """`FINISHED` as long as nothing ends the search early."""
+        budget, used = self.budget, self.chronicle.used
         if self.interrupted:
             return Outcome.INTERRUPTED
-        if self.hours is not None and time.monotonic() - self.began > self.hours * 3600:
+        if self.disk_full:
+            return Outcome.DISK_FULL
+        if budget.hours is not None and used.seconds >= budget.hours * 3600:
             return Outcome.OUT_OF_TIME
+        if budget.epochs is not None and used.epochs >= budget.epochs:
+            return Outcome.OUT_OF_EPOCHS
+        if budget.gpu_hours is not None and used.gpu_seconds >= budget.gpu_hours * 3600:
+            return Outcome.OUT_OF_GPU_TIME
         return Outcome.FINISHED
 
     @property
     def early(self) -> bool:
         """The search is to end now."""
         return self.reason != Outcome.FINISHED
+
+    @property
+    def with_this_epoch(self) -> bool:
+        """It is to end with an epoch that is not written down yet."""
+        return self.early or self.chronicle.used.epochs + 1 >= (self.budget.epochs or math.inf)
 
 
 class EndOfEpoch(tune.Stopper):
@@ -53,7 +78,7 @@ class EndOfEpoch(tune.Stopper):
         self.stop = stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.stop.early
+        return self.stop.with_this_epoch
 
     def stop_all(self) -> bool:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,9 +14,22 @@ from ray import tune
 
 from omr_model.config import TrainingConfig, replace_fields
 from results.samples import SAMPLES_FILE, write_samples
-from search.engine.searcher import ADOPTED, DIVERGED, METRIC, METRICS, SETTINGS, STEP
+from search.engine.searcher import (
+    ADOPTED,
+    CHECKPOINTS,
+    DISK_FULL,
+    DIVERGED,
+    FAILED,
+    METRIC,
+    METRICS,
+    NOTE,
+    SEED,
+    SETTINGS,
+    STEP,
+)
 
-DIVERGED_SER = 10.0  # what the scheduler compares: worse than any SER, but not so far that it moves a rung's cutoff
+NO_SER = 10.0  # what the scheduler compares where there is none: worse than any SER
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -23,8 +37,7 @@ class TrialJob:
     """What all trials of a study share.
 
     Attributes:
-        base: the training that a setting is laid over; its seed is every trial's, so that two settings differ
-            by nothing else.
+        base: the training that a setting is laid over.
         corpus: folder of the prepared corpus.
         threads: that torch may use; None leaves it to torch.
     """
@@ -37,12 +50,27 @@ class TrialJob:
 def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     """Train a setting until Tune stops it, it diverges, or it is done; called in a process of Ray's.
 
-    A trial that was interrupted goes on from its last checkpoint, or from the one that it adopted.
+    A trial that was begun before goes on from its newest checkpoint that is sound, or from the one that it adopted. An
+    error of the training ends the trial and no other: the same would happen again, so it is not tried again. Only a
+    process that dies is.
     """
+    from datasets.errors import DivergedError
+
+    try:
+        _train(config, job)
+    except DivergedError as error:
+        tune.report(_end(DIVERGED, str(error)))
+    except OSError as error:
+        tune.report(_end(DISK_FULL if error.errno in NO_ROOM else FAILED, f"{type(error).__name__}: {error}"))
+    except Exception as error:  # whatever it is, the search goes on
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        tune.report(_end(FAILED, f"{type(error).__name__}: {lines[0] if lines else ''}"))
+
+
+def _train(config: Mapping[str, Any], job: TrialJob) -> None:
     import cv2
     import torch
 
-    from datasets.errors import DivergedError
     from datasets.shards import PreparedCorpus
     from omr_model import checkpoint
     from omr_model.trainer import EpochRecord, Trainer
@@ -50,26 +78,38 @@ def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
         cv2.setNumThreads(job.threads)
-    training = replace_fields(job.base, config[SETTINGS])
+    training = replace_fields(job.base, {**config[SETTINGS], "train.seed": config[SEED]})
     if training.train.compile:
         torch.compiler.reset()  # trials share a process; after eight of them torch would silently compile no more
     trainer = Trainer(training, PreparedCorpus.open(job.corpus))
-    last = tune.get_checkpoint()
-    if last is not None:
-        with last.as_directory() as folder:
-            checkpoint.restore(trainer, Path(folder), adopt=ADOPTED in config)
+    notes = list(checkpoint.restore_newest(trainer, _checkpoints(config), adopt=ADOPTED in config).notes)
 
     def report(record: EpochRecord) -> None:
         folder = Path(tempfile.mkdtemp(prefix="omr-trial-"))
         try:
             checkpoint.write(trainer, record, folder)
             write_samples(record.evaluation.staves, record.epoch, folder / SAMPLES_FILE)
-            result = {STEP: record.epoch, METRIC: record.ser, METRICS: record.metrics()}
+            result: dict[str, Any] = {STEP: record.epoch, METRIC: record.ser, METRICS: record.metrics()}
+            if notes:
+                result[NOTE] = "; ".join(notes)
+                notes.clear()
             tune.report(result, checkpoint=tune.Checkpoint.from_directory(str(folder)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    try:
-        trainer.fit(report)
-    except DivergedError as error:
-        tune.report({STEP: trainer.epoch + 1, METRIC: DIVERGED_SER, DIVERGED: str(error)})
+    trainer.fit(report)
+
+
+def _checkpoints(config: Mapping[str, Any]) -> list[Path]:
+    """Where the trial may go on from, the newest first: this session's own, then those from before."""
+    latest = tune.get_checkpoint()
+    if latest is None:
+        return [Path(folder) for folder in config[CHECKPOINTS]]
+    newest = Path(latest.path)
+    earlier = sorted((one for one in newest.parent.glob("checkpoint_[0-9]*") if one.name < newest.name), reverse=True)
+    return [newest, *earlier, *(Path(folder) for folder in config[CHECKPOINTS])]
+
+
+def _end(what: str, message: str) -> dict[str, Any]:
+    """The last report of a trial that ends without an epoch."""
+    return {STEP: 0, METRIC: NO_SER, what: message}

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
 
-import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 from ray import tune
 
+from datasets.errors import StudyError
+from results.provenance import Provenance
+from search.agenda import Agenda
+from search.chronicle import Chronicle
 from search.config import SearchConfig
 from search.console import Console
 from search.engine.cluster import Cluster
+from search.engine.keeper import Keeper
 from search.engine.observer import Observer
 from search.engine.schedulers import build_scheduler
-from search.engine.searcher import OptunaSearcher
+from search.engine.searcher import NUMBER, AgendaSearcher
 from search.engine.stop import EndOfEpoch, Outcome, Stop
 from search.engine.trial import TrialJob, train_trial
+from search.engine.watchdog import Watchdog
+from search.optuna_study import optuna_study
+from search.recovery import recover
 from search.resources import concurrent_trials, on_its_device, trial_resources
+from search.rules import build_rule
 from search.samplers import build_sampler
 from search.space import SearchSpace
 
-OPTUNA_JOURNAL = "optuna.journal"
+GB = 1e9
 Trainable: TypeAlias = Callable[[Mapping[str, Any], TrialJob], None]
 
 
@@ -39,35 +46,53 @@ def run_trials(
     cluster: Cluster,
     corpus: Path,
     console: Console,
+    provenance: Provenance,
     sampler: BaseSampler | None = None,
+    changes: Sequence[str] = (),
     trainable: Trainable = train_trial,
 ) -> Outcome:
-    """Run a new study's trials, and say whether all of them were run.
+    """Run a study's trials, or those that are left of them, and say why that came to an end.
 
     Everything is in the study's folder afterwards: events, Optuna's storage, checkpoints, reports.
 
     Args:
+        provenance: of this process.
         sampler: who suggests settings; None is the one that the configuration names.
+        changes: what is not as it was when the study began.
         trainable: what a trial does; another one than the shared trainer drives the same engine without training.
 
     Raises:
         ConfigError: a trial asks for more than the cluster has; it would wait for ever. Or the space has nothing
             that the scheduler could work with.
+        StudyError: the journal is damaged, the disk is full, or Ray has died.
         KeyboardInterrupt: a second Ctrl-C; what was recorded until then is kept.
     """
-    folder = config.folder().resolve()
+    folder, epochs = config.folder().resolve(), config.train.epochs
     cpus, gpus = trial_resources(config, cluster)
-    stop = Stop(config.budget.hours)
-    observer = Observer(folder, console, stop, config.train.seed, config.train.epochs)
-    scheduler = build_scheduler(config, space, stop)
-    study = _optuna_study(config, space, sampler or build_sampler(config.sampler, config.seed, space))
-    searcher = OptunaSearcher(study, space, config.train.epochs, stop)
+    chronicle = Chronicle(folder)
+    stop = Stop(config.budget, chronicle)
+    rule = build_rule(config.scheduler, epochs)
+    scheduler = build_scheduler(config, space, stop, rule)
+    recovery = recover(rule, chronicle.earlier, chronicle.replay, epochs)
+    study = optuna_study(
+        folder,
+        sampler or build_sampler(config.sampler, config.seed, space),
+        space,
+        chronicle.replay.trials(),
+        rule.waiting if rule is not None else (),
+    )
+    keeper = Keeper.of(config, folder, chronicle.replay)
+    observer = Observer(folder, chronicle, console, stop, rule, keeper, epochs, config.disk.reserve * GB)
+    agenda = Agenda(config, space, chronicle, rule, recovery, study)
     job = TrialJob(on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
+
+    chronicle.begin(str(provenance.code), provenance.command_line, asdict(config.budget), list(changes))
+    observer.recovered(recovery)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            num_samples=config.budget.trials,
-            search_alg=searcher,
+            num_samples=-1,  # the agenda says when there is no more
+            search_alg=AgendaSearcher(agenda, epochs, stop),
             scheduler=scheduler,
             max_concurrent_trials=_trials_alive(config, concurrent_trials(cluster, cpus, gpus)),
             reuse_actors=True,  # a new process would import torch anew, which takes longer than a short epoch
@@ -75,63 +100,73 @@ def run_trials(
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder),
+            name=str(chronicle.session),
+            storage_path=str(folder / "tune"),
             verbose=0,
-            callbacks=[observer],
+            callbacks=[observer, Watchdog(config.study, config.trial.hang_minutes, console.say)],
             stop=EndOfEpoch(stop),
             failure_config=tune.FailureConfig(max_failures=config.trial.retries),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # trials that fail are told by the console
     try:
-        with _graceful_stop(stop, console):
+        with _graceful_stop(stop, console, config.trial.grace_seconds):
             tuner.fit()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        stop.disk_full = True
+    except KeyboardInterrupt:
+        stop.interrupted = True
+        raise
     finally:
+        _finish(observer, agenda, stop)
+    return stop.reason
+
+
+def _finish(observer: Observer, agenda: Agenda, stop: Stop) -> None:
+    try:
         observer.finish()
-        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            study.tell(trial.number, state=TrialState.PRUNED)  # cut off: else it would count as running for ever
-    wanted = len(observer.started) if searcher.exhausted else config.budget.trials
-    return Outcome.FINISHED if observer.finished == wanted else stop.reason
+        agenda.close()
+    except OSError as error:
+        raise StudyError(
+            f"{error.strerror or error} ({observer.study}): what was written down before is safe; make room, then "
+            f"`python -m search.run resume={observer.study.name}`"
+        ) from None
 
 
 def _trials_alive(config: SearchConfig, abreast: int) -> int:
     """As many as run side by side; but a population is alive as a whole, and its trials take turns."""
-    return max(abreast, config.budget.trials) if config.scheduler.name == "pbt" else abreast
-
-
-def _optuna_study(config: SearchConfig, space: SearchSpace, sampler: BaseSampler) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=config.study,
-        storage=JournalStorage(JournalFileBackend(str(config.folder() / OPTUNA_JOURNAL))),
-        sampler=sampler,
-        direction="minimize",
-    )
-    space.queue(study)
-    return study
+    return max(abreast, config.budget.trials or 0) if config.scheduler.name == "pbt" else abreast
 
 
 def _trial_name(trial: Any) -> str:
-    return f"trial-{trial.config['number']:04d}-{trial.trial_id}"
+    return f"trial-{trial.config[NUMBER]:04d}-{trial.trial_id}"
 
 
 @contextmanager
-def _graceful_stop(stop: Stop, console: Console) -> Iterator[None]:
-    """The first Ctrl-C, or SIGTERM, ends each trial with its epoch; the second one ends the search at once."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+def _graceful_stop(stop: Stop, console: Console, grace: float) -> Iterator[None]:
+    """The first Ctrl-C, or SIGTERM, ends each trial with its epoch; the second Ctrl-C ends the search at once.
+
+    After SIGTERM an epoch has so many seconds of grace: a cluster's scheduler sends SIGKILL soon.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
 
     def end(number: int, frame: FrameType | None) -> None:
         stop.interrupted = True
-        console.say("stopping: each trial ends with its epoch; Ctrl-C again stops at once")
+        if number == signal.SIGTERM:
+            signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
+            console.say(f"told to end: epochs that take longer than {grace:g} s are cut off")
+        else:
+            console.say("stopping: each trial ends with its epoch; Ctrl-C again stops at once")
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    for number in before:
-        signal.signal(number, end)
+    for number, handler in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGALRM, signal.default_int_handler)):
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -40,7 +40,7 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
-from search.engine.schedulers import rungs
+from search.rules import rungs
 from search.engine.stop import Outcome
 from search.engine.trial import TrialJob
 from search.engine.tuning import concurrent_trials, run_trials, trial_resources
@@ -106,7 +106,8 @@ def search(cluster: Cluster, config: SearchConfig, resolution: int | None = None
     )
     write_study(config.folder(), record)
     with Console(10, EPOCHS, rungs(config.scheduler, EPOCHS), stream=io.StringIO()) as console:
-        return run_trials(config, space, cluster, Path(config.paths.studies), console, trainable=pretend)
+        corpus = Path(config.paths.studies)
+        return run_trials(config, space, cluster, corpus, console, record.provenance, trainable=pretend)
 
 
 def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> SearchConfig:

@@ -25,13 +25,13 @@ class TestEngraved(CorpusContract):
 class TestEngravedFull(CorpusContract):
     data = "engraved"
     staff = "full"
-    limit = 20
+    limit = 12
 
 
 class TestEngravedGrand(CorpusContract):
     data = "engraved"
     staff = "grand"
-    limit = 20
+    limit = 12
 
 
 class TestScoresOfAUser(FilesContract):

@@ -41,7 +41,7 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
-from search.engine.schedulers import SCHEDULERS, rungs
+from search.rules import RULES, rungs
 from search.engine.stop import Outcome
 from search.engine.trial import TrialJob
 from search.engine.tuning import run_trials
@@ -142,7 +142,8 @@ def run(
     (config.folder() / "driver").write_text(str(os.getpid()))
     stream = io.StringIO()
     with Console(1 + len(first), epochs, rungs(config.scheduler, epochs), stream=stream) as console:
-        outcome = run_trials(config, space, cluster, corpus or config.folder(), console, trainable=trainable)
+        where = corpus or config.folder()
+        outcome = run_trials(config, space, cluster, where, console, record.provenance, trainable=trainable)
     return Story(config.folder(), outcome, stream.getvalue(), told(config.folder() / "events.jsonl"))
 
 
@@ -201,7 +202,7 @@ EIGHT = points(
 
 
 class TestOfAllSchedulers:
-    @pytest.fixture(params=sorted(SCHEDULERS))
+    @pytest.fixture(params=sorted(RULES))
     def story(self, request: pytest.FixtureRequest) -> Story:
         if request.param == "pbt":
             return request.getfixturevalue("population")  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -251,16 +252,65 @@ class TestDamage:
         with pytest.raises(CheckpointError, match="is damaged"):
             checkpoint.describe(folder)
 
+    def test_references_to_the_environment(self, folder: Path) -> None:
+        text = (folder / "checkpoint.json").read_text()
+        (folder / "checkpoint.json").write_text(text.replace('"device": "cpu"', '"device": "${oc.env:HOME}"'))
+        with pytest.raises(CheckpointError, match="has values, not references"):
+            checkpoint.describe(folder)
+
     def test_torn_weights(self, folder: Path) -> None:
         weights = folder / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
+        with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+            checkpoint.load_model(folder, torch.device("cpu"))
+        weights.unlink()
         with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+            checkpoint.load_model(folder, torch.device("cpu"))
+
+    def test_one_bit(self, folder: Path) -> None:
+        weights = folder / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
             checkpoint.load_model(folder, torch.device("cpu"))
 
     def test_torn_resume_state(self, folder: Path, corpus: PreparedCorpus) -> None:
         (folder / "resume.pt").write_bytes(b"torn")
-        with pytest.raises(CheckpointError, match=r"resume\.pt cannot be read"):
+        with pytest.raises(CheckpointError, match=r"resume\.pt is damaged"):
             checkpoint.restore(Trainer(training(epochs=1), corpus), folder)
+
+    def test_a_checkpoint_from_before_there_were_digests(self, folder: Path, corpus: PreparedCorpus) -> None:
+        text = json.loads((folder / "checkpoint.json").read_text())
+        del text["digests"]
+        (folder / "checkpoint.json").write_text(json.dumps(text))
+        resumed = Trainer(training(epochs=1), corpus)
+        checkpoint.restore(resumed, folder)
+        assert resumed.epoch == 1
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        (folder / "resume.pt").write_bytes(b"torn")
+        with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+            checkpoint.load_model(folder, torch.device("cpu"))
+        with pytest.raises(CheckpointError, match=r"resume\.pt cannot be read"):
+            checkpoint._resume(folder, checkpoint.describe(folder))
+
+    @pytest.mark.parametrize("part", ["model.safetensors", "resume.pt", "checkpoint.json"])
+    def test_the_one_before_is_taken(self, folder: Path, corpus: PreparedCorpus, tmp_path: Path, part: str) -> None:
+        """Damaged and missing ones are told and passed over, and leave no trace in the trainer."""
+        damaged = shutil.copytree(folder, tmp_path / "damaged")
+        (damaged / part).write_bytes((damaged / part).read_bytes()[:-10])
+        trainer = Trainer(training(epochs=1), corpus)
+        untouched = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+        none = checkpoint.restore_newest(trainer, [damaged, tmp_path / "gone"])
+        assert none.folder is None
+        assert trainer.epoch == 0
+        assert not trainer.optimizer.state
+        assert all(torch.equal(tensor, untouched[name]) for name, tensor in trainer.model.state_dict().items())
+        assert "is damaged" in none.notes[0]
+        assert "is no checkpoint" in none.notes[1]
+        assert checkpoint.restore_newest(trainer, [damaged, folder]) == checkpoint.Restored(folder, none.notes[:1])
+        assert trainer.epoch == 1
 
     def test_weights_of_another_model(self, folder: Path) -> None:
         text = json.loads((folder / "checkpoint.json").read_text())

@@ -37,9 +37,11 @@ def importers(graph: grimp.ImportGraph, package: str) -> set[str]:
 
 
 def test_the_trainer_knows_nothing_of_the_engine(imports: grimp.ImportGraph) -> None:
+    """Optuna's importances are the one thing that is used outside a search."""
+    allowed = {"optuna": {"results.importance"}}
     for engine in ENGINES:
         outside = {module for module in importers(imports, engine) if not module.startswith("search")}
-        assert outside == set(), engine
+        assert outside == allowed.get(engine, set()), engine
 
 
 def test_ray_is_imported_in_one_package(imports: grimp.ImportGraph) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from omr_model.config import TrainingConfig, replace_fields
@@ -10,6 +12,8 @@ from results.log_format import parse_log
 from results.log_records import LogRun
 from results.study import DEFAULT_LOG
 from search.compose import choices, compose
+from search.config import SearchConfig
+from search.space import SearchSpace
 
 SIZES = {"reduced": 70, "full": 260}
 TABLE = """
@@ -38,6 +42,13 @@ BEYOND_THE_TABLE = {
 }
 
 
+@functools.cache
+def composed(experiment: str) -> SearchConfig:
+    """A preset with the space of dropout."""
+    return compose([f"experiment={experiment}", "space=dropout"])
+
+
+@functools.cache
 def runs_of_the_log() -> dict[str, LogRun]:
     entries = parse_log(DEFAULT_LOG.read_text(encoding="utf-8")).entries
     return {str(entry.number): entry for entry in entries if isinstance(entry, LogRun)}
@@ -52,7 +63,7 @@ def test_every_run_whose_settings_are_known_is_a_preset() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"run_{row[0]}")
 def test_a_preset_is_its_row_of_the_table(row: list[str]) -> None:
     number, dropout, weight_decay, depth, rate, epochs, mix, rhythms = row
-    config = compose([f"experiment=run_{number}"])
+    config = composed(f"run_{number}")
     model, loss = config.model, config.loss
     assert (model.backbone.drop_rate, model.backbone.drop_path_rate) == (float(dropout), float(dropout))
     assert config.optimizer.weight_decay == float(weight_decay)
@@ -65,7 +76,7 @@ def test_a_preset_is_its_row_of_the_table(row: list[str]) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"run_{row[0]}")
 def test_a_preset_moves_nothing_that_the_log_does_not_name(row: list[str]) -> None:
-    config = compose([f"experiment=run_{row[0]}"]).training()
+    config = composed(f"run_{row[0]}").training()
     run = runs_of_the_log()[row[0]]
     assert replace_fields(config, run.settings) == config
     for target, value in BEYOND_THE_TABLE.get(row[0], {}).items():
@@ -84,8 +95,6 @@ def moved(config: TrainingConfig) -> set[str]:
 
 
 def test_every_preset_trains_as_the_base_of_a_search() -> None:
-    from search.space import SearchSpace
-
     for name in choices("experiment"):
-        config = compose([f"experiment={name}", "space=dropout"])
+        config = composed(name)
         assert SearchSpace(config.space, config.training()).base_values is not None

@@ -25,9 +25,9 @@ class TestTiny(ModelContract):
 
 
 class TestPaper(ModelContract):
-    """The paper's blocks (group norm, bottlenecks, attention on attention) on a picture that a CPU can take."""
+    """The paper's blocks (group norm, bottlenecks, attention on attention), as far as a CPU can take them."""
 
-    config = dataclasses.replace(PRESETS["paper"].model, height=32, width=64)
+    config = dataclasses.replace(PRESETS["paper"].model, height=32, width=64, max_length=32)
 
 
 class TestLine(ModelContract):
@@ -37,7 +37,7 @@ class TestLine(ModelContract):
 class TestGrand(ModelContract):
     """Two staves one above the other: more rows of cells than a single one has."""
 
-    config = dataclasses.replace(PRESETS["grand"].model, height=64, width=32)
+    config = dataclasses.replace(PRESETS["grand"].model, height=64, width=32, max_length=32)
 
 
 def test_the_line_and_the_grand_preset_are_the_others_networks_on_larger_pictures() -> None:

@@ -70,6 +70,7 @@ def schedule(epochs: Epochs | None = None, **changed: Any) -> Schedule:
         (scheduler("pbt"), 9, 9),
         # rungs 4 and 8: 4 epochs, half go on for 4 more, a quarter for 1 more; and the base to the end
         (scheduler("asha"), (9 + 7 * (4 + 4 / 2 + 1 / 4)) / 8, (9 + 7 * (4 + 4 / 2 + 1 / 4)) / 8),
+        (scheduler("promotion"), (9 + 7 * (4 + 4 / 2 + 1 / 4)) / 8, (9 + 7 * (4 + 4 / 2 + 1 / 4)) / 8),
         (scheduler("asha", grace=1, factor=3), (9 + 7 * (1 + 2 / 3 + 6 / 9)) / 8, (9 + 7 * (1 + 2 / 3 + 6 / 9)) / 8),
         # the second bracket begins at rung 8
         (scheduler("hyperband"), (9 + 7 * (6.25 + 8.5) / 2) / 8, (9 + 7 * (6.25 + 8.5) / 2) / 8),

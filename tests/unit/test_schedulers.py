@@ -1,4 +1,4 @@
-"""What schedulers say of themselves, and how a population exchanges; without a cluster."""
+"""What a scheduler hands on to its rule, and how a population exchanges; without a cluster."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray import cloudpickle
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from datasets.errors import ConfigError
 from omr_model.config import OptimizerConfig, TrainConfig
 from search.config import ParameterConfig, SchedulerConfig, SearchConfig, SpaceConfig
 from search.engine import population
-from search.engine.population import Population
-from search.engine.schedulers import SCHEDULERS, build_scheduler, describe, rungs
-from search.engine.stop import Stop
+from search.engine.schedulers import build_scheduler
+from search.rules import build_rule
 from search.space import SearchSpace
 from tests.models import SMALL
 
@@ -25,7 +22,7 @@ EPOCHS = 9
 RATE = "optimizer.learning_rate"
 
 
-def built(name: str, stop: Stop | None = None, seed: int = 0, **fields: int) -> Any:
+def built(name: str, early: bool = False, seed: int = 0, **fields: int) -> Any:
     config = SearchConfig(
         seed=seed,
         model=SMALL,
@@ -34,40 +31,9 @@ def built(name: str, stop: Stop | None = None, seed: int = 0, **fields: int) -> 
         space=SpaceConfig(parameters={"rate": ParameterConfig(target=RATE, low=1e-5, high=1e-1, log=True)}),
         scheduler=SchedulerConfig(name=name, **fields),
     )
-    return build_scheduler(config, SearchSpace(config.space, config.training()), stop or Stop())
-
-
-@pytest.mark.parametrize(
-    ("name", "epochs", "expected", "text"),
-    [
-        ("asha", 9, [4, 8], "compared after epoch 4, 8"),
-        ("asha", 4, [], ""),
-        ("hyperband", 9, [4, 8], "compared after epoch 4, 8, in 2 brackets"),
-        ("hyperband", 8, [4], "compared after epoch 4"),
-        ("hyperband", 2, [], ""),
-        ("median", 9, [], "stopped behind the median from epoch 4 on"),
-        ("median", 4, [], ""),
-        ("pbt", 9, [], "exchanged every 4 epochs"),
-        ("pbt", 4, [], ""),
-        ("none", 9, [], ""),
-    ],
-)
-def test_when_trials_are_compared(name: str, epochs: int, expected: list[int], text: str) -> None:
-    config = SchedulerConfig(name=name)
-    assert rungs(config, epochs) == expected
-    assert describe(config, epochs) == text
-
-
-def test_an_unknown_scheduler_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match="no such scheduler; there are asha, hyperband, median, pbt, none"):
-        rungs(SchedulerConfig(name="ashna"), 9)
-
-
-@pytest.mark.parametrize("name", list(SCHEDULERS))
-def test_a_scheduler_can_be_kept_with_the_experiment(name: str) -> None:
-    scheduler = built(name)
-    again = cloudpickle.loads(cloudpickle.dumps(scheduler))
-    assert type(again) is type(scheduler)
+    stop: Any = SimpleNamespace(early=early)
+    rule = build_rule(config.scheduler, EPOCHS)
+    return build_scheduler(config, SearchSpace(config.space, config.training()), stop, rule)
 
 
 @dataclass(eq=False)
@@ -79,10 +45,16 @@ class FakeTrial:
     origin: str = ""
     status: str = Trial.RUNNING
     settings: dict[str, Any] = field(default_factory=lambda: {RATE: 1e-3})
+    repeats: int | None = None
 
     def __post_init__(self) -> None:
         self.trial_id = f"id{self.number}"
-        self.config: dict[str, Any] = {"number": self.number, "settings": self.settings, "origin": self.origin}
+        self.config: dict[str, Any] = {
+            "number": self.number,
+            "settings": self.settings,
+            "origin": self.origin,
+            "repeats": self.repeats,
+        }
 
     def is_finished(self) -> bool:
         return self.status in (Trial.TERMINATED, Trial.ERROR)
@@ -119,12 +91,31 @@ def adopted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     return found
 
 
-def report(scheduler: Population, trial: Any, epoch: int, **more: Any) -> str:
+def report(scheduler: TrialScheduler, trial: Any, epoch: int, **more: Any) -> str:
     """A trial reports, and Tune does what the scheduler says."""
     action = scheduler.on_trial_result(None, trial, {"epoch": epoch, "ser": trial.ser, **more})
     if action == TrialScheduler.PAUSE:
         trial.status = Trial.PAUSED
     return action
+
+
+def test_a_trial_that_a_rule_stops_or_has_wait_leaves_tune() -> None:
+    asha, promotion = built("asha"), built("promotion")
+    for scheduler in (asha, promotion):
+        assert report(scheduler, FakeTrial(0, 0.5), 3) == "CONTINUE"
+    assert [report(asha, FakeTrial(*trial), 4) for trial in ((0, 0.5), (1, 0.6))] == ["CONTINUE", "STOP"]
+    assert [report(promotion, FakeTrial(*trial), 4) for trial in ((0, 0.5), (1, 0.6))] == ["STOP", "STOP"]
+    assert promotion.rule.waiting == {0, 1}
+
+
+def test_a_rule_hears_nothing_of_repeats_and_of_what_is_no_epoch() -> None:
+    scheduler = built("asha")
+    assert report(scheduler, FakeTrial(0, 0.5), 4) == "CONTINUE"
+    assert report(scheduler, FakeTrial(1, 0.6, repeats=0), 4) == "CONTINUE"
+    assert report(scheduler, FakeTrial(2, 10.0), 4, diverged="the loss is no longer finite") == "CONTINUE"
+    assert report(scheduler, FakeTrial(3, 10.0), 4, failed="out of memory") == "CONTINUE"
+    assert report(scheduler, FakeTrial(4, 0.5), 4) == "CONTINUE"  # as good as the first, and with it alone
+    assert report(scheduler, FakeTrial(5, 0.6), 4) == "STOP"
 
 
 def test_a_population_waits_for_all_that_live(adopted: list[tuple[int, int, int]]) -> None:
@@ -178,7 +169,7 @@ def test_the_base_gives_like_any_other(adopted: list[tuple[int, int, int]]) -> N
         report(scheduler, trial, 4)
     scheduler.choose_trial_to_run(FakeTune(trials))
     assert adopted == [(1, 0, 4)]
-    assert trials[0].config == {"number": 0, "settings": {RATE: 1e-3}, "origin": "base"}
+    assert trials[0].config == {"number": 0, "settings": {RATE: 1e-3}, "origin": "base", "repeats": None}
 
 
 def test_the_best_quarter_gives_and_the_worst_takes(adopted: list[tuple[int, int, int]]) -> None:
@@ -226,8 +217,7 @@ def test_a_trial_that_has_diverged_or_is_done_does_not_wait() -> None:
 
 
 def test_a_search_that_ends_ends_those_that_do_not_run() -> None:
-    stop = Stop(interrupted=True)
     statuses = (Trial.RUNNING, Trial.PAUSED, Trial.PENDING, Trial.TERMINATED)
     tune = FakeTune([FakeTrial(number, 0.5, status=status) for number, status in enumerate(statuses)])
-    assert built("pbt", stop).choose_trial_to_run(tune) is None
+    assert built("pbt", early=True).choose_trial_to_run(tune) is None
     assert tune.stopped == [1, 2]

@@ -4,7 +4,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-from results.schema import EPOCHS, ERROR_CLASSES, SAMPLES, TRIALS, describe, parameter_column
+from results.schema import EPOCHS, ERROR_CLASSES, IMPORTANCE, RUNGS, SAMPLES, TRIALS, describe, parameter_column
 
 PROMISED = {  # by the design: more columns may join, these keep their names
     "trials": (
@@ -29,7 +29,7 @@ def test_promised_columns_are_there(table: str) -> None:
     assert set(names.split()) <= set(schema.names)
 
 
-@pytest.mark.parametrize("schema", [TRIALS, EPOCHS, SAMPLES])
+@pytest.mark.parametrize("schema", [TRIALS, EPOCHS, SAMPLES, IMPORTANCE, RUNGS])
 def test_every_column_is_named_once_and_described(schema: pa.Schema) -> None:
     assert len(set(schema.names)) == len(schema.names)
     for field in schema:

@@ -1,0 +1,228 @@
+"""What a careful person would say before a study's result is used: what was seen, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets.errors import CorpusError
+from datasets.manifest import Manifest
+from results.fidelity import Fidelity
+from results.gather import Tables
+from results.journal import SessionStarted
+from results.ranking import RankedTrial, base, rank
+from results.roles import in_thirds, moving, together, value_text
+from results.study import StudyRecord
+from results.verdict import percent
+
+EDGE = 0.02  # of a range: so near its end
+TRIALS_PER_PARAMETER = 10  # a rule of thumb for tree-structured Parzen estimators
+LOST_SHARE = 0.2  # of the trials
+RISE = 0.02  # of the validation loss over its least: overfitting
+LATELY = 3  # epochs
+STEEP = 0.05  # of the SER, gained by an epoch at the end: undertrained
+STEEP_POINTS = 0.005  # and so much at the least, as a fraction
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One warning.
+
+    Attributes:
+        name: of its kind, in a word or two.
+        text: what was seen, and what to do.
+    """
+
+    name: str
+    text: str
+
+
+def cautions(
+    study: StudyRecord, tables: Tables, sessions: Sequence[SessionStarted], fidelity: Fidelity
+) -> list[Caution]:
+    """All that there is to warn of, the gravest first.
+
+    Args:
+        study: the study's record.
+        tables: as they are gathered now.
+        sessions: the processes that drove it (`Replay.sessions`).
+        fidelity: of its rungs.
+    """
+    ranking = rank(tables.trials)
+    best = ranking[0] if ranking and ranking[0].rank is not None else None
+    texts: dict[str, Iterator[str]] = {
+        "base": _base(ranking),
+        "code": _changes(sessions),
+        "corpus": _corpus(study),
+        "lost trials": _lost(ranking),
+        "samples": _samples(ranking, tables.samples),
+        "seeds": _seeds(ranking),
+        "few trials": _few(study, ranking),
+        "stopping early": iter([fidelity.warning] if fidelity.warning else []),
+        "edge": _edges(study, ranking, best),
+        "training": _training(best, tables.epochs),
+    }
+    return [Caution(name, text) for name, found in texts.items() for text in found]
+
+
+def seeds_of(trial: RankedTrial, ranking: Sequence[RankedTrial]) -> list[float]:
+    """SER of a trial's setting with each seed it was trained to the same epoch with, its own first."""
+    again = [one for one in ranking if one.repeats == trial.number and _ended(one)]
+    return [one.ser for one in (trial, *again) if one.epochs == trial.epochs and one.ser is not None]
+
+
+def _base(ranking: Sequence[RankedTrial]) -> Iterator[str]:
+    foundation = base(ranking)
+    if foundation is None:
+        yield "The study has no trial of the base, so that nothing is shown to be better than what you had."
+    elif foundation.rank is None:
+        yield (
+            f"The base (trial {foundation.number}) was not trained to the end ({foundation.state}, epochs: "
+            f"{foundation.epochs}), so there is no verdict against it: resume the study."
+        )
+
+
+def _changes(sessions: Sequence[SessionStarted]) -> Iterator[str]:
+    for session in sessions:
+        if session.changes:
+            yield (
+                f"Session {session.session} went on although something had changed ({'; '.join(session.changes)}): "
+                "trials before and after it are not strictly comparable."
+            )
+
+
+def _corpus(study: StudyRecord) -> Iterator[str]:
+    try:
+        now = Manifest.read(Path(study.corpus.path)).content_hash
+    except (CorpusError, OSError):
+        yield (
+            f"The corpus is no longer at {study.corpus.path}: the study cannot be resumed, nor its trials be repeated, "
+            "until it is prepared again."
+        )
+        return
+    if now != study.corpus.hash:
+        yield (
+            f"The corpus {study.corpus.name} has changed since: its content hash was {study.corpus.hash[:12]} and is "
+            f"{now[:12]}. Do not compare these figures with those of trainings on what is there now."
+        )
+
+
+def _lost(ranking: Sequence[RankedTrial]) -> Iterator[str]:
+    own = [trial for trial in ranking if trial.repeats is None and trial.state != "running"]
+    lost = {state: sum(trial.state == state for trial in own) for state in ("diverged", "failed")}
+    count = sum(lost.values())
+    if count > LOST_SHARE * len(own):
+        told = " and ".join(f"{number} {state}" for state, number in lost.items() if number)
+        yield (
+            f"Of {len(own)} trials, {told}. Where many are lost, part of the space was not searched: see their "
+            "`message` in trials.parquet; a smaller learning rate or narrower ranges help against divergence."
+        )
+
+
+def _samples(ranking: Sequence[RankedTrial], samples: pa.Table) -> Iterator[str]:
+    """Of those trained to the end: what was stopped early is not compared staff by staff."""
+    read = samples.group_by(["trial_id", "epoch"]).aggregate([]).to_pylist()
+    there = {(row["trial_id"], row["epoch"]) for row in read}
+    ended = [trial for trial in ranking if trial.rank is not None or (trial.repeats is not None and _ended(trial))]
+    lost = [str(trial.number) for trial in ended if (trial.trial_id, trial.epochs) not in there]
+    if lost:
+        yield (
+            f"What trials {', '.join(lost)} read at their end is gone with their checkpoints, so these cannot be "
+            "compared staff by staff and have no interval."
+        )
+
+
+def _ended(trial: RankedTrial) -> bool:
+    return trial.state == "completed" and trial.ser is not None
+
+
+def _seeds(ranking: Sequence[RankedTrial]) -> Iterator[str]:
+    """Whether one setting with other seeds spreads as far as the settings do."""
+    contenders = [trial for trial in ranking if trial.rank is not None]
+    repeated = [sers for trial in contenders if len(sers := seeds_of(trial, ranking)) > 1]
+    if not repeated or len(contenders) < 3:
+        return
+    freedom = sum(len(sers) - 1 for sers in repeated)
+    within = float(np.sqrt(sum(np.var(sers) * len(sers) for sers in repeated) / freedom))
+    between = float(np.std([trial.ser for trial in contenders if trial.ser is not None], ddof=1))
+    if freedom > 1 and within >= between:
+        yield (
+            f"Seeds differ more than settings: the SER of one setting spreads by {_points(within)} over its seeds, "
+            f"those of the {len(contenders)} settings by {_points(between)} (standard deviations). The order of the "
+            "settings is chance; train longer, or on more staves, or search a wider space."
+        )
+
+
+def _few(study: StudyRecord, ranking: Sequence[RankedTrial]) -> Iterator[str]:
+    names = {name for target in study.parameters for name in moving(study, target)}
+    parameters = len(names) or len(study.parameters)
+    own = [trial for trial in ranking if trial.repeats is None and trial.state not in ("failed", "running")]
+    wanted = TRIALS_PER_PARAMETER * parameters
+    if len(own) < wanted:
+        yield (
+            f"{len(own)} trials for {parameters} parameter{'s' if parameters > 1 else ''}: a rule of thumb wants "
+            f"{TRIALS_PER_PARAMETER} for each, here {wanted}. A better setting may well be there; extend=+"
+            f"{wanted - len(own)} looks on."
+        )
+
+
+def _edges(study: StudyRecord, ranking: Sequence[RankedTrial], best: RankedTrial | None) -> Iterator[str]:
+    """Ranges that may end too early. An end at 0 is natural, and what the base has was not found at an edge."""
+    foundation = base(ranking)
+    if best is None:
+        return
+    for target, *_ in together(study, study.parameters, ranking):
+        value, searched = best.params.get(target), in_thirds(study, target, 1)
+        if searched is None or isinstance(value, (str, bool)) or value is None:
+            continue
+        if foundation is not None and value == foundation.params.get(target):
+            continue
+        name = next(iter(moving(study, target)))
+        for end, limit, gap in (
+            ("low", searched.low, searched.share(value)),
+            ("high", searched.high, 1 - searched.share(value)),
+        ):
+            if abs(gap) <= EDGE and limit != 0:
+                ends = f"{value_text(searched.low)} to {value_text(searched.high)}"
+                yield (
+                    f"The best trial has `{target}` {value_text(value)}, at the edge of its range ({ends}): the "
+                    f"optimum may lie beyond. Search on with another space.parameters.{name}.{end}."
+                )
+
+
+def _training(best: RankedTrial | None, epochs: pa.Table) -> Iterator[str]:
+    """Of the best trial: whether it fits its training staves ever better and the others worse, or is not done."""
+    if best is None:
+        return
+    rows = epochs.filter(pc.field("trial_id") == best.trial_id).sort_by("epoch").to_pylist()
+    if len(rows) <= LATELY or None in [row[name] for row in rows for name in ("train_loss", "validation_loss", "ser")]:
+        return
+    yield from _overfitting(best, rows)
+    gain = (rows[-LATELY]["ser"] - rows[-1]["ser"]) / (LATELY - 1)
+    if gain > max(STEEP * rows[-1]["ser"], STEEP_POINTS):
+        yield (
+            f"The SER of the best trial (number {best.number}) still fell by {_points(gain)} an epoch at the end "
+            f"({percent(rows[-LATELY]['ser'])} to {percent(rows[-1]['ser'])} over the last {LATELY} epochs): it is not "
+            "done, and what is best now need not be best later. Train longer: train.epochs=..."
+        )
+
+
+def _overfitting(best: RankedTrial, rows: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    least = int(np.argmin([row["validation_loss"] for row in rows]))
+    then, now = rows[least], rows[-1]
+    rises = now["validation_loss"] > (1 + RISE) * then["validation_loss"] and now["train_loss"] < then["train_loss"]
+    if rises and len(rows) - 1 - least >= LATELY - 1:
+        yield (
+            f"The best trial (number {best.number}) overfits: since epoch {then['epoch']} its validation loss rose "
+            f"from {then['validation_loss']:.3g} to {now['validation_loss']:.3g} while its training loss fell from "
+            f"{then['train_loss']:.3g} to {now['train_loss']:.3g}. More staves, dropout or weight decay help."
+        )
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.1f} points"

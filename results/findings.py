@@ -1,0 +1,179 @@
+"""`python -m results.findings study=NAME`: what a study has shown, and how far that can be trusted.
+
+The verdicts (`results.evidence`), whether stopping early misled (`results.fidelity`), which parameter moves which
+errors (`results.importance`), and what to bear in mind (`results.cautions`).
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from datasets.command_line import main
+from datasets.files import write_atomically
+from results.cautions import Caution, cautions
+from results.evidence import Decision, decide
+from results.fidelity import Fidelity, fidelity
+from results.gather import Tables, gather, to_parquet
+from results.importance import Importance, importance
+from results.journal import read
+from results.ranking import rank
+from results.replay import Replay
+from results.report_sections import number_text, real_effects
+from results.schema import IMPORTANCE, RUNGS, STUDY_KEY
+from results.study import DEFAULT_STUDIES, EVENTS_FILE, REPORTS_FOLDER, StudyRecord, find_study, read_study, to_json
+
+WIDTH, MOST_LINES = 118, 25
+NO_VERDICT = "No verdict: no trial has been trained again with other seeds beside the base."
+MOST_EFFECTS, MOST_CAUTIONS = 4, 5  # in the terminal
+CONFIRM: dict[str, Any] = {"top": 1, "rounds": 4, "worthwhile": 0.01}  # of studies older than their own
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a study, by the modules of the same names."""
+
+    study: str
+    decisions: tuple[Decision, ...]
+    fidelity: Fidelity
+    importance: Importance
+    cautions: tuple[Caution, ...]
+
+
+@dataclass(frozen=True)
+class FindingsConfig:
+    """Attributes.
+
+    study: name of the study.
+    studies: folder of the studies.
+    """
+
+    study: str = ""
+    studies: str = DEFAULT_STUDIES
+
+
+def print_findings(config: FindingsConfig) -> None:
+    """Say what a study has shown so far, and write importance.parquet and rungs.parquet to its reports."""
+    folder = find_study(Path(config.studies), config.study)
+    found = findings(folder)
+    write_findings(folder, found)
+    print(text(found))
+
+
+def findings(folder: Path, tables: Tables | None = None) -> Findings:
+    """What the study in `folder` has shown, as it stands now.
+
+    Args:
+        folder: the study's.
+        tables: as they are gathered now, if the caller has them.
+
+    Raises:
+        StudyError: no study, or a damaged one.
+    """
+    study, tables = read_study(folder), tables or gather(folder)
+    ranking = rank(tables.trials)
+    rungs = fidelity(study, ranking, tables.epochs)
+    sessions = Replay(read(folder / EVENTS_FILE)).sessions
+    confirm = {name: study.config.get("confirm", {}).get(name, value) for name, value in CONFIRM.items()}
+    return Findings(
+        study=study.name,
+        decisions=tuple(decide(tables.trials, tables.samples, **confirm)),
+        fidelity=rungs,
+        importance=importance(study, ranking, tables.epochs),
+        cautions=tuple(cautions(study, tables, sessions, rungs)),
+    )
+
+
+def write_findings(folder: Path, found: Findings) -> None:
+    """Write `reports/importance.parquet` and `reports/rungs.parquet`, each atomically (`results.schema`)."""
+    study, reports = read_study(folder), folder / REPORTS_FOLDER
+    reports.mkdir(exist_ok=True)
+    for name, table in (("importance", _importance_table(study, found)), ("rungs", _rungs_table(study, found))):
+        write_atomically(reports / f"{name}.parquet", to_parquet(table))
+
+
+def text(found: Findings) -> str:
+    """The findings for a terminal, verdict first, in some `MOST_LINES` lines."""
+    effects, warned = real_effects(found.importance), [caution.text for caution in found.cautions]
+    lines = [
+        *(map(_decision_text, found.decisions) if found.decisions else [NO_VERDICT]),
+        *_bulleted("What moves what, beyond noise", effects, MOST_EFFECTS),
+        *([] if effects else [_nothing_moves(found.importance)]),
+        *_rungs_text(found.fidelity),
+        *_bulleted("To bear in mind", warned, MOST_CAUTIONS),
+    ]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="    ")]
+    if len(wrapped) > MOST_LINES:
+        wrapped = [*wrapped[: MOST_LINES - 1], "... all of it is in report.md of the exported trial"]
+    return "\n".join(wrapped)
+
+
+def _decision_text(decision: Decision) -> str:
+    """One verdict, in a line or two."""
+    known = not math.isnan(decision.low)
+    ends = f"95 % interval {_points(decision.low)} to {_points(decision.high)}"
+    figures = f", {_points(decision.difference)} points of SER against the base ({ends})" if known else ""
+    needed = f"; {decision.needed}" if decision.needed else ""
+    seeds = f", with {decision.seeds} seeds against {decision.base_seeds}"
+    return f"{decision.verdict.capitalize()}: trial {decision.candidate}{figures}{seeds}{needed}."
+
+
+def _bulleted(title: str, texts: Sequence[str], most: int) -> list[str]:
+    shown = [f"  - {text}" for text in texts[:most]]
+    more = [f"  - and {len(texts) - most} more"] if len(texts) > most else []
+    return [f"{title}:", *shown, *more] if texts else []
+
+
+def _nothing_moves(found: Importance) -> str:
+    if not found.knobs:
+        return "What moves what cannot be told: too few trials to compare, or nothing that varied."
+    return f"What moves what: nothing beyond noise, in {found.trials} trials after epoch {found.epoch}."
+
+
+def _rungs_text(found: Fidelity) -> list[str]:
+    """The order after each epoch against that at the end; a warning is among the cautions."""
+    if not found.rungs:
+        return []
+    if all(math.isnan(rung.tau) for rung in found.rungs):
+        return [
+            f"Whether stopping early misleads cannot be told; trials that reached the end: {found.rungs[-1].trials}."
+        ]
+    told = ", ".join(f"{number_text(rung.tau)} after epoch {rung.epoch}" for rung in found.rungs)
+    return [f"Order of the trials against that at the end (Kendall's tau): {told}."]
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}"
+
+
+def _importance_table(study: StudyRecord, found: Findings) -> pa.Table:
+    basis = {"study": study.name, "basis": found.importance.basis, "epoch": found.importance.epoch}
+    rows = [
+        {**basis, "parameters": ", ".join(knob.targets), "trials": knob.trials, **vars(cell)}
+        for knob in found.importance.knobs
+        for cell in knob.cells
+    ]
+    return _table(rows, IMPORTANCE, study)
+
+
+def _rungs_table(study: StudyRecord, found: Findings) -> pa.Table:
+    about = {"study": study.name, "compared": found.fidelity.compared, "reduction": found.fidelity.reduction}
+    rows = [{**about, **vars(rung), "tau_low": rung.low, "tau_high": rung.high} for rung in found.fidelity.rungs]
+    return _table(rows, RUNGS, study)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, study: StudyRecord) -> pa.Table:
+    columns = [
+        pa.array([row[name] for row in rows], schema.field(name).type, from_pandas=True) for name in schema.names
+    ]
+    return pa.table(columns, schema=schema).replace_schema_metadata({STUDY_KEY: to_json(study)})
+
+
+if __name__ == "__main__":
+    main(print_findings, FindingsConfig())

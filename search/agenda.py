@@ -1,0 +1,235 @@
+"""What is trained next.
+
+    1. trials that were begun and have not ended, from their checkpoints
+    2. trials that waited at a rung which now has room
+    3. settings from the sampler, the queued ones first, until the budget is spent
+    4. the best trials and the base again, with other seeds, until the verdict is clear (`results.evidence`)
+
+Nothing here knows of Ray.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import TrialState
+
+from results.evidence import Repeat, next_repeats
+from results.gather import gather
+from search.chronicle import Chronicle
+from search.config import SearchConfig
+from search.optuna_study import NUMBER, numbers
+from search.recovery import Recovery
+from search.rules import Rule
+from search.samplers import WAITS, exhausted
+from search.space import BASE, ORIGIN, SearchSpace, Settings
+
+AGAIN = "again: trial"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A training to be run, or to go on.
+
+    Attributes:
+        number, settings, origin, seed, repeats: as in `results.journal.TrialStarted`.
+        checkpoints: folders to go on from, the newest first; none for a new one.
+        adopted: it went on with another trial's weights before, so its settings may differ from the checkpoint's.
+    """
+
+    number: int
+    settings: Settings
+    origin: str
+    seed: int
+    repeats: int | None = None
+    checkpoints: tuple[str, ...] = ()
+    adopted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a training left Tune.
+
+    Attributes:
+        ser: if it was trained to the end with a SER that is one.
+        crashed: nobody learns anything from it.
+        waits: it was paused at a rung.
+        cut_off: the search ends, and it may go on when that is taken up again.
+    """
+
+    ser: float | None = None
+    crashed: bool = False
+    waits: bool = False
+    cut_off: bool = False
+
+
+class Agenda:
+    """Says what is trained next, and tells Optuna's study how it went.
+
+    Args:
+        config: the search, with the budget that it has now.
+        space: what a setting is.
+        chronicle: what has happened so far.
+        rule: brought up to date with that; None for a population.
+        recovery: what is to be gone on with.
+        study: Optuna's.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        chronicle: Chronicle,
+        rule: Rule | None,
+        recovery: Recovery,
+        study: optuna.Study,
+    ) -> None:
+        self.config = config
+        self.space = space
+        self.chronicle = chronicle
+        self.rule = rule
+        self.study = study
+        self._numbers = itertools.count(chronicle.next_number)
+        self._begun = sum(trial.start.repeats is None for trial in chronicle.replay.trials())
+        self._unfinished = deque(recovery.unfinished)
+        self._running: set[int] = set()
+        self._round: deque[Repeat] = deque()
+        # A population has no setting that could be trained again: settings change on the way.
+        self._confirmed = config.confirm.top == 0 or config.scheduler.name == "pbt"
+        self._promotes = config.scheduler.name == "promotion"
+        self._trials = {
+            number: optuna.Trial(study, trial._trial_id)
+            for number, trial in numbers(study).items()
+            if trial.state == TrialState.RUNNING
+        }
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to be begun, whatever comes of the trainings that run."""
+        return self._searched and self._confirmed and not (self._promotes and self._running)
+
+    def next(self) -> Assignment | None:
+        """What is to be trained now; None as long as that depends on trainings that run."""
+        assignment = self._next()
+        if assignment is not None:
+            self._running.add(assignment.number)
+        return assignment
+
+    def reported(self, number: int, epoch: int, ser: float) -> None:
+        """An epoch of a trial is over. Told once: a crash may have an epoch trained again."""
+        trial = self._trials.get(number)
+        if trial is not None and epoch not in self._known(trial):
+            trial.report(ser, epoch)
+
+    def ended(self, number: int, how: Ended) -> None:
+        """A training has left Tune."""
+        self._running.discard(number)
+        trial = self._trials.get(number)
+        if trial is None or how.cut_off:
+            return
+        if how.waits:
+            trial.set_user_attr(WAITS, True)
+            return
+        del self._trials[number]
+        if how.crashed:
+            self.study.tell(trial, state=TrialState.FAIL)
+        elif how.ser is not None:
+            self.study.tell(trial, how.ser)
+        else:
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+    def close(self) -> None:
+        """The search is over: what Optuna still takes for running is not."""
+        for trial in self._trials.values():
+            self.study.tell(trial, state=TrialState.PRUNED)
+        self._trials.clear()
+
+    def _next(self) -> Assignment | None:
+        if self._unfinished:
+            return self._resumed(self._unfinished.popleft())
+        promoted = self.rule.next_promoted() if self.rule is not None else None
+        if promoted is not None:
+            self._trials[promoted].set_user_attr(WAITS, False)
+            return self._resumed(promoted)
+        if self._wanted > 0:
+            return self._suggested()
+        if self._running and not self._round:
+            return None
+        return self._repeated()
+
+    @property
+    def _wanted(self) -> float:
+        """How many trials of the search are still to be begun."""
+        if self._exhausted:
+            return 0
+        trials = self.config.budget.trials
+        return math.inf if trials is None else trials - self._begun
+
+    @property
+    def _exhausted(self) -> bool:
+        """There is no setting left: none is queued, and each of a grid's has been begun."""
+        waiting = self.study.get_trials(deepcopy=False, states=[TrialState.WAITING])
+        return not waiting and exhausted(self.study, self.space)
+
+    @property
+    def _searched(self) -> bool:
+        return not self._unfinished and self._wanted <= 0
+
+    def _suggested(self) -> Assignment:
+        trial = self.study.ask()
+        number = next(self._numbers)
+        trial.set_user_attr(NUMBER, number)
+        self._trials[number] = trial
+        self._begun += 1
+        settings, origin = self.space.suggest(trial), trial.user_attrs.get(ORIGIN, "")
+        if self.rule is not None and origin == BASE:
+            self.rule.spare(number)
+        return Assignment(number=number, settings=settings, origin=origin, seed=self.config.train.seed)
+
+    def _resumed(self, number: int) -> Assignment:
+        trial = self.chronicle.trial(number)
+        folder = self.config.folder().resolve()
+        return Assignment(
+            number=number,
+            settings=trial.start.params,
+            origin=trial.start.origin,
+            seed=trial.start.seed,
+            repeats=trial.start.repeats,
+            checkpoints=tuple(str(folder / path) for path in reversed(trial.checkpoints) if path is not None),
+            adopted=trial.changed_after is not None,
+        )
+
+    def _repeated(self) -> Assignment | None:
+        """The next repeat of this round, or of a new one once all of this one have ended."""
+        if not self._round and not self._confirmed:
+            tables, confirm = gather(self.config.folder()), self.config.confirm
+            self._round.extend(
+                next_repeats(
+                    tables.trials,
+                    tables.samples,
+                    top=confirm.top,
+                    rounds=confirm.rounds,
+                    worthwhile=confirm.worthwhile,
+                    seed=self.config.train.seed,
+                )
+            )
+            self._confirmed = not self._round
+        if not self._round:
+            return None
+        repeat = self._round.popleft()
+        settings = self.chronicle.trial(repeat.number).start.params
+        return Assignment(
+            number=next(self._numbers),
+            settings=settings,
+            origin=f"{AGAIN} {repeat.number}",
+            seed=repeat.seed,
+            repeats=repeat.number,
+        )
+
+    def _known(self, trial: optuna.Trial) -> Mapping[int, float]:
+        return self.study.get_trials(deepcopy=False)[trial.number].intermediate_values

@@ -1,0 +1,171 @@
+"""Which checkpoints stay on the disk, and which are deleted.
+
+    runs, or may go on              the last two, whole: a damaged one costs an epoch; of its best epoch the weights
+    trained to the end              weights of the last epoch and of the best
+    stopped, failed, diverged       no weights; the samples of the last epoch, which reports are made of
+
+What a trial read on the validation staves (`samples.parquet`) stays wherever a checkpoint does. If all of it is more
+than a cap, weights of completed trials go, too: first those that are not the last epoch's, then from the worst trial
+up, repetitions before trials of the search; never those of the base and of the best few.
+
+Only folders `checkpoint_*` within the study's `tune/` are ever touched, whatever a journal from elsewhere names. To
+delete twice is to delete once, so a crash in between costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from results.ranking import BASE
+from results.replay import Replay, TrialHistory
+from search.config import SearchConfig
+
+WEIGHTS, RESUME = "model.safetensors", "resume.pt"  # as `omr_model.checkpoint` names them, which needs torch
+ENGINE = "tune"
+TAKEN_OVER = "checkpoint_of_trial_*"  # copied from another trial of a population; no journal names it
+LAST_WHOLE = 2
+OPEN = ("running", "paused")
+GIGABYTE = 1e9
+
+
+class Keeper:
+    """Deletes what no trial needs any more, as the study goes on.
+
+    Args:
+        study: the study's folder.
+        cap_bytes: of all checkpoints together; None is no limit.
+        best: how many of the best trials keep their weights, whatever the cap.
+    """
+
+    def __init__(self, study: Path, cap_bytes: float | None = None, best: int = 2) -> None:
+        self.study = study
+        self.cap_bytes = cap_bytes
+        self.best = best
+        self.trials: dict[str, TrialHistory] = {}
+        self.folders: dict[str, set[str]] = {}  # on the disk, of each trial
+        self.total = 0
+        self._sizes: dict[str, int] = {}
+        self._warned = False
+
+    @classmethod
+    def of(cls, config: SearchConfig, study: Path, replay: Replay) -> Keeper:
+        """As it was when the study was left; what a crash has left on the disk and the journal does not name is gone.
+
+        Only while no other process drives the study.
+        """
+        cap = None if config.disk.cap is None else config.disk.cap * GIGABYTE
+        keeper = cls(study, cap, config.confirm.top + 1)
+        for trial in replay.trials():
+            keeper.tidy(trial)
+        keeper._delete_unknown()
+        return keeper
+
+    def tidy(self, trial: TrialHistory) -> list[str]:
+        """Delete what has become needless by what the trial has just reported, or by its end.
+
+        Returns:
+            What a person should know, once: the cap is too small for what must stay.
+        """
+        self.trials[trial.trial_id] = trial
+        known = self.folders.setdefault(trial.trial_id, set())
+        known |= {folder for folder in trial.checkpoints if folder is not None}
+        unwanted = needless(trial)
+        for folder in list(known):
+            if folder in unwanted:
+                self._delete_files(folder, unwanted[folder])
+            else:
+                self._delete(trial.trial_id, folder)
+        self._delete_taken_over(trial)
+        return self._enforce_cap()
+
+    def _enforce_cap(self) -> list[str]:
+        if self.cap_bytes is None or self.total <= self.cap_bytes:
+            return []
+        completed = [trial for trial in self.trials.values() if trial.state == "completed" and trial.checkpoint]
+        completed.sort(key=lambda trial: (trial.start.repeats is None, -_rate(trial.sers[-1]), -trial.start.number))
+        for trial in completed:  # the least needed first
+            for folder in self.folders[trial.trial_id] - {trial.checkpoint}:
+                self._delete(trial.trial_id, str(folder))
+            if self.total <= self.cap_bytes:
+                return []
+        searched = [trial for trial in completed if trial.start.repeats is None]
+        spared = {trial.trial_id for trial in searched[-self.best :]}
+        for trial in completed:
+            if trial.trial_id in spared or trial.first.origin == BASE:
+                continue
+            for folder in self.folders[trial.trial_id]:
+                self._delete_files(folder, (WEIGHTS,))
+            if self.total <= self.cap_bytes:
+                return []
+        return self._over_cap(self.cap_bytes)
+
+    def _over_cap(self, cap_bytes: float) -> list[str]:
+        if self._warned:
+            return []
+        self._warned = True
+        return [
+            f"disk.cap={cap_bytes / GIGABYTE:g}: what must stay takes {self.total / GIGABYTE:.3g} GB (checkpoints of "
+            "trials that may go on, weights of the base and of the best)"
+        ]
+
+    def _delete_taken_over(self, trial: TrialHistory) -> None:
+        """Copies that a trial began from: two epochs later it will not begin there again."""
+        if trial.checkpoint is None or (folder := self._within(trial.checkpoint)) is None:
+            return
+        for copy in folder.parent.glob(TAKEN_OVER):
+            epoch = copy.name.rpartition("_")[2]
+            past = epoch.isdigit() and int(epoch) + LAST_WHOLE <= trial.epochs[-1]
+            if past or trial.state not in OPEN:
+                shutil.rmtree(copy, ignore_errors=True)
+
+    def _delete_unknown(self) -> None:
+        named = {self._within(folder) for folders in self.folders.values() for folder in folders}
+        for folder in (self.study / ENGINE).resolve().rglob("checkpoint_*"):
+            if folder.is_dir() and not folder.is_symlink() and folder not in named:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _within(self, folder: str) -> Path | None:
+        """Where a folder of the journal lies, if it is one that may be deleted."""
+        path = (self.study / folder).resolve()
+        ours = path.is_relative_to((self.study / ENGINE).resolve()) and path.name.startswith("checkpoint_")
+        return path if ours else None
+
+    def _delete(self, trial_id: str, folder: str) -> None:
+        self.total -= self._sizes.pop(folder, 0)
+        self.folders[trial_id].discard(folder)
+        if (path := self._within(folder)) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _delete_files(self, folder: str, names: tuple[str, ...]) -> None:
+        self.total -= self._sizes.pop(folder, 0)
+        if (path := self._within(folder)) is None:
+            return
+        for name in names:
+            with suppress(OSError):  # a folder that may only be read
+                (path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the folder is gone
+            self._sizes[folder] = sum(file.stat().st_size for file in path.iterdir())
+            self.total += self._sizes[folder]
+
+
+def needless(trial: TrialHistory) -> dict[str, tuple[str, ...]]:
+    """The folders of a trial that stay, each with the files that do not."""
+    saved = [
+        (_rate(ser), folder) for ser, folder in zip(trial.sers, trial.checkpoints, strict=True) if folder is not None
+    ]
+    if not saved:
+        return {}
+    best, last = min(saved)[1], saved[-1][1]
+    if trial.state in OPEN:
+        return {best: (RESUME,)} | {folder: () for _, folder in saved[-LAST_WHOLE:]}
+    if trial.state == "completed":
+        return {best: (RESUME,), last: (RESUME,)}
+    return {last: (RESUME, WEIGHTS)}
+
+
+def _rate(ser: float) -> float:
+    """What is compared: no number is worse than any."""
+    return math.inf if math.isnan(ser) else ser

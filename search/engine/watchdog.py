@@ -1,0 +1,138 @@
+"""Looks after what cannot report its own end: trials that hang, and Ray itself.
+
+What Ray does of its own, seen with 2.60: a worker that stands still is waited for without end; and if the raylet is
+killed, Tune takes its trials for dead once, begins them again, and waits without end for processes that nobody starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from datasets.errors import StudyError
+from search.engine.searcher import NUMBER
+
+SECONDS_BETWEEN_LOOKS = 2.0
+LONGEST_EPOCHS = 10.0  # so many of the longest one are no epoch any more
+LEAST_SECONDS = 1800.0
+ESSENTIAL = ("raylet", "gcs_server")  # without the dashboard and the monitors trials run all the same
+
+
+class RayDiedError(StudyError):
+    """Ray's own processes are gone, and the search cannot go on in this one."""
+
+
+@dataclass
+class Watched:
+    """A trial that runs: when it began or reported last, and its longest epoch; in seconds."""
+
+    last: float
+    longest: float = 0.0
+
+
+class Watchdog(tune.Callback):
+    """Kills a trial that has hung, so that Tune takes it up again from its checkpoint; ends the search if Ray died.
+
+    Args:
+        study: its name, for the command that goes on with it.
+        hang_minutes: without a report, after which a trial counts as hung; None leaves it to the trials (`limit`).
+        say: tells the person.
+        clock: seconds, by a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        hang_minutes: float | None,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.study = study
+        self.hang_minutes = hang_minutes
+        self.say = say
+        self.clock = clock
+        self.watched: dict[str, Watched] = {}
+        self.longest = 0.0
+        self._looked = clock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune would keep its callbacks with the experiment, which nobody ever reads."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        before = self.watched.get(trial.trial_id)
+        self.watched[trial.trial_id] = Watched(self.clock(), before.longest if before else 0.0)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        now = self.clock()
+        watched = self.watched.setdefault(trial.trial_id, Watched(now))
+        watched.longest = max(watched.longest, now - watched.last)
+        self.longest = max(self.longest, watched.longest)
+        watched.last = now
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.watched.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.watched.pop(trial.trial_id, None)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look, every few seconds.
+
+        Raises:
+            RayDiedError: Ray's own processes are gone.
+        """
+        now = self.clock()
+        if now - self._looked < SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked = now
+        check_ray(self.study)
+        for trial in trials:
+            watched = self.watched.get(trial.trial_id)
+            if watched is None or trial.status != Trial.RUNNING:
+                continue
+            limit = self.limit(watched)
+            if now - watched.last > limit:
+                watched.last = now  # its end takes a moment; it is not killed twice
+                number = trial.config[NUMBER]
+                self.say(f"trial {number:>3}  no report for {limit / 60:.3g} minutes: its process is killed")
+                kill(trial)
+
+    def limit(self, watched: Watched) -> float:
+        """Seconds without a report, after which the trial counts as hung: as configured, or ten times its longest epoch
+        (any trial's, if it has none yet), and at least half an hour."""
+        if self.hang_minutes is not None:
+            return 60 * self.hang_minutes
+        return max(LEAST_SECONDS, LONGEST_EPOCHS * (watched.longest or self.longest))
+
+
+def kill(trial: Trial) -> None:
+    """End a trial's process with SIGKILL, which ends one that was stopped (SIGSTOP), too."""
+    actor = trial.temporary_state.ray_actor
+    if actor is not None:
+        ray.kill(actor)
+
+
+def check_ray(study: str) -> None:
+    """Look whether the processes that this one started for Ray are there; on a cluster of others there are none.
+
+    It matters that they are asked for: workers watch their raylet, and take one that nobody has waited for as alive.
+
+    Raises:
+        RayDiedError: one without which no trial runs is gone.
+    """
+    node: Any = ray._private.worker._global_node
+    gone = {name for name, _ in node.dead_processes()} if node is not None else set()
+    if dead := [name for name in ESSENTIAL if name in gone]:
+        raise RayDiedError(
+            f"Ray died ({' and '.join(dead)} killed, maybe for want of memory); every epoch that was reported is kept. "
+            f"Go on with: python -m search.run resume={study}"
+        )

@@ -1,0 +1,154 @@
+"""Looking after studies from another terminal: `list`, `status=NAME`, `stop=NAME`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console as Screen
+from rich.table import Table
+
+from datasets.errors import OmrError, StudyError
+from results.gather import gather
+from results.journal import Event, SessionEnded, TrialEnded, read
+from results.ranking import rank
+from results.replay import Replay, TrialHistory
+from results.study import DEFAULT_STUDIES, EVENTS_FILE, STUDY_FILE, find_study, read_study
+from results.verdict import percent
+from search.lock import Driver, driver
+
+
+@dataclass(frozen=True)
+class ManageConfig:
+    """Attributes.
+
+    name: of the study.
+    studies: folder of the studies.
+    now: stop without waiting for epochs to end; what they have trained since the last one is lost.
+    """
+
+    name: str = ""
+    studies: str = DEFAULT_STUDIES
+    now: bool = False
+
+
+def show_list(config: ManageConfig) -> None:
+    """Print every study, the newest first: its state, its trials, its best SER, its size."""
+    folders = sorted(Path(config.studies).glob(f"*/{STUDY_FILE}"), key=lambda file: -file.stat().st_mtime)
+    if not folders:
+        print(f"no study yet in {config.studies}")
+        return
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("study", "begun", "state", "trials", "best SER", "GB"):
+        table.add_column(heading, justify="right" if heading in ("best SER", "GB") else "left")
+    for file in folders:
+        table.add_row(*_row(file.parent))
+    Screen(highlight=False, soft_wrap=True).print(table)
+
+
+def show_status(config: ManageConfig) -> None:
+    """Print where a study stands, trial by trial, and what to do next.
+
+    Raises:
+        StudyError: no such study, or a damaged one.
+    """
+    folder = find_study(Path(config.studies), config.name)
+    record, events = read_study(folder), list(read(folder / EVENTS_FILE))
+    replay = Replay(events)
+    budget = replay.sessions[-1].budget if replay.sessions else {}
+    limits = ", ".join(f"{limit:g} {kind}" for kind, limit in budget.items() if limit is not None)
+    print(f"{config.name:<10} {_state(folder, events)}")
+    print(f"{'used':<10} {_used(replay)}" + (f"; budget {limits}" if limits else ""))
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("trial", "state", "epoch", "SER", "last heard of", "what"):
+        table.add_column(heading, justify="left" if heading in ("state", "what") else "right")
+    for trial in replay.trials():
+        table.add_row(*_trial_row(trial, record.max_epochs, running=driver(folder) is not None))
+    Screen(highlight=False, soft_wrap=True).print(table)
+    if driver(folder) is None:
+        print(f"to go on   python -m search.run resume={config.name}")
+
+
+def stop(config: ManageConfig) -> None:
+    """Tell the process that drives a study to end: with its trials' epochs, or now.
+
+    Raises:
+        StudyError: nobody drives it, or a process on another machine does.
+    """
+    folder = find_study(Path(config.studies), config.name)
+    found = driver(folder)
+    if found is None:
+        raise StudyError(f"study={config.name} is not running")
+    if found.host != socket.gethostname() or not found.pid:
+        raise StudyError(f"study={config.name} is driven by {found}; stop it there")
+    os.kill(found.pid, signal.SIGINT)
+    if config.now:
+        os.kill(found.pid, signal.SIGALRM)
+    how = "now" if config.now else "with the epochs that its trials are in"
+    print(f"{config.name} ends {how} ({found})")
+
+
+def _row(folder: Path) -> tuple[str, ...]:
+    try:
+        record, events = read_study(folder), list(read(folder / EVENTS_FILE))
+        tables = gather(folder)
+    except OmrError as error:
+        return (folder.name, "", f"damaged: {error}", "", "", "")
+    best = next((trial for trial in rank(tables.trials) if trial.rank == 1), None)
+    states = Counter(tables.trials["state"].to_pylist())
+    return (
+        folder.name,
+        record.created[:16].replace("T", " "),
+        _state(folder, events),
+        ", ".join(f"{count} {state}" for state, count in states.items()),
+        percent(best.ser) if best else "-",
+        f"{_bytes(folder) / 1e9:.2f}",
+    )
+
+
+def _state(folder: Path, events: list[Event]) -> str:
+    """Running and by whom, or how it ended."""
+    found: Driver | None = driver(folder)
+    if found is not None:
+        return f"running ({found})"
+    if not events:
+        return "not begun"
+    last = events[-1]
+    return last.outcome if isinstance(last, SessionEnded) else "died; resume goes on"
+
+
+def _used(replay: Replay) -> str:
+    own = [trial for trial in replay.trials() if trial.start.repeats is None]
+    again = len(replay.trials()) - len(own)
+    parts = [
+        f"{len(own)} trials" + (f" and {again} again with other seeds" if again else ""),
+        f"{replay.reports} epochs",
+        f"{replay.seconds / 3600:.2f} hours",
+    ]
+    return ", ".join([*parts, *([f"{replay.gpu_seconds / 3600:.2f} GPU hours"] if replay.gpu_seconds else [])])
+
+
+def _trial_row(trial: TrialHistory, max_epochs: int, running: bool) -> tuple[str, ...]:
+    state = "died" if trial.state == "running" and not running else trial.state
+    heard = trial.end.time if isinstance(trial.end, TrialEnded) else trial.start.time
+    start = trial.start
+    what = f"trial {start.repeats} with another seed" if start.repeats is not None else start.origin
+    reached = trial.epochs[-1] if trial.epochs else 0
+    moment = datetime.fromtimestamp(heard, UTC).isoformat(" ", "seconds")[:19]
+    return (
+        str(start.number),
+        state,
+        f"{reached}/{max_epochs}",
+        percent(trial.sers[-1] if trial.sers else None),
+        moment,
+        what,
+    )
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

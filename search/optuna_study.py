@@ -1,0 +1,127 @@
+"""Optuna's study as the journal tells it.
+
+The journal is the truth, and Optuna's storage is made anew out of it whenever a search is taken up again: whatever
+became of the storage, the sampler sees each trial as what it was.
+
+    trained to the end       COMPLETE with its SER
+    stopped early            PRUNED with its intermediate values
+    changed on the way       PRUNED with the values until then: what came later is of other settings
+    diverged                 PRUNED with the values until then
+    crashed                  FAIL
+    not ended                RUNNING with the values so far
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+
+from results.replay import TrialHistory
+from search.prior import PRIOR
+from search.samplers import WAITS
+from search.space import BASE, ORIGIN, OUTSIDE, SearchSpace, Values
+
+OPTUNA_JOURNAL = "optuna.journal"
+NUMBER = "number"  # user attribute: the trial's number in the study, where repeats have numbers, too
+QUEUED = "fixed_params"  # Optuna's system attribute of a trial from its queue
+STATES = {
+    "completed": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What samplers remember in Optuna's storage: of the study, and of each trial by its number."""
+
+    of_study: Mapping[str, Any] = field(default_factory=dict)
+    of_trials: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def optuna_study(
+    folder: Path, sampler: BaseSampler, space: SearchSpace, trials: Sequence[TrialHistory], waiting: Collection[int]
+) -> optuna.Study:
+    """The study in `folder`: the trials of the search that have begun, and after them the space's first points.
+
+    Args:
+        trials: by number; repeats are left out, as a sampler takes each trial for a setting of its own.
+        waiting: numbers of the trials that were paused at a rung and may be promoted.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / OPTUNA_JOURNAL
+    before = _attributes(path, folder.name)
+    for leftover in folder.glob(f"{OPTUNA_JOURNAL}*"):  # its lock, too, if the process that held it was killed
+        leftover.unlink()
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    study = optuna.create_study(study_name=folder.name, storage=storage, sampler=sampler, direction="minimize")
+    for name, value in before.of_study.items():
+        storage.set_study_system_attr(study._study_id, name, value)
+    for trial in trials:
+        if trial.start.repeats is None:
+            study.add_trial(_frozen(trial, space, trial.start.number in waiting, before))
+    space.queue(study)
+    return study
+
+
+def numbers(study: optuna.Study) -> dict[int, optuna.trial.FrozenTrial]:
+    """The trials that have begun, by their number in the study."""
+    return {one.user_attrs[NUMBER]: one for one in study.get_trials(deepcopy=False) if NUMBER in one.user_attrs}
+
+
+def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attributes) -> FrozenTrial:
+    """A trial as Optuna would have it."""
+    first = trial.first
+    outside = first.origin == BASE and (space.resolution is not None or space.base_values is None)
+    values: Values = {} if outside else space.values_of(first.params) or {}
+    until = math.inf if trial.changed_after is None else trial.changed_after
+    known = {
+        epoch: ser for epoch, ser in zip(trial.epochs, trial.sers, strict=True) if epoch <= until and math.isfinite(ser)
+    }
+    state = TrialState.RUNNING if waits else STATES.get(trial.state, TrialState.RUNNING)
+    if state == TrialState.COMPLETE and (trial.changed_after is not None or not known):
+        state = TrialState.PRUNED
+    attributes = dict(before.of_trials.get(first.number, {}))
+    if first.origin and QUEUED not in attributes and first.origin != PRIOR:
+        attributes[QUEUED] = values
+    return create_trial(
+        state=state,
+        value=known[max(known)] if state == TrialState.COMPLETE else None,
+        params=values,
+        distributions=_distributions(space, values),
+        user_attrs={NUMBER: first.number, ORIGIN: first.origin, WAITS: waits} | ({} if values else {OUTSIDE: True}),
+        system_attrs=attributes,
+        intermediate_values=known,
+    )
+
+
+def _distributions(space: SearchSpace, values: Values) -> dict[str, optuna.distributions.BaseDistribution]:
+    if not values:
+        return {}
+    fixed = FixedTrial(values)
+    space.draw(fixed)
+    return fixed.distributions
+
+
+def _attributes(path: Path, name: str) -> Attributes:
+    """What an earlier storage knows beside the trials themselves; nothing if it is missing or damaged."""
+    if not path.exists():
+        return Attributes()
+    try:
+        study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(path))))
+        return Attributes(
+            study._storage.get_study_system_attrs(study._study_id),
+            {number: trial.system_attrs for number, trial in numbers(study).items()},
+        )
+    except Exception:  # a storage that was cut or changed raises anything; what it knew can be done without
+        return Attributes()
