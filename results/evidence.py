@@ -15,23 +15,26 @@ each a mean over seeds, on the same staves.
              Romano & Wolf 2005). Trials that were stopped early were in the running, too.
     both     D -+ sqrt(t^2 V_seeds + c^2 V_works). V_works holds the luck of these seeds with these works, which
              V_seeds holds too: the interval is rather too wide than too narrow.
-    looks    Stopping when it is clear is looking several times. Look j of L may err with probability
-             0.05 ((j/L)^2 - ((j-1)/L)^2) (the power family of Kim & DeMets, Biometrika 74, 1987), which sums up to
-             0.05. An interval is at the level of its look, and the first clear verdict stands.
+    looks    Stopping when it is clear is looking several times. The last look is after all rounds, the one before after
+             half as many, and so on: few looks leave more to each. All looks up to round j of L may err with
+             probability 0.05 (j/L)^2 (the power family of Kim & DeMets, Biometrika 74, 1987), and each with what it
+             adds to that: a union bound. An interval is at the level of its look; the first clear verdict stands.
 
     reject   D lies above -worthwhile: no gain that would be worth having
     adopt    else, D lies below 0
 
-Not covered: settings whose seeds spread differently from each other (s is pooled). A candidate that diverges with
-another seed is never adopted: the runs that are left would flatter it.
+A candidate that diverges with another seed is never adopted: the runs that are left would flatter it. Not covered are
+settings whose seeds spread differently from each other (s is pooled), and rounds that are added because the verdict was
+not clear after those that were planned.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -51,8 +54,9 @@ from results.study import StudyRecord
 Verdict: TypeAlias = Literal["adopt", "reject", "undecided"]
 
 ALPHA = 0.05
+LEAST_ROUNDS = 2  # one new seed of each says too little of how far seeds spread
 LEAST_FREEDOM = 2
-CONFIRM = {"top": 1, "rounds": 4, "worthwhile": 0.01}  # of studies that were begun before they had their own
+CONFIRM: dict[str, Any] = {"top": 1, "rounds": 4, "worthwhile": 0.01}  # of studies older than their own
 MOST_ROUNDS = 50  # nobody trains more to tell two settings apart
 MOST_WORKS = 10  # times as many as there are, likewise
 SEEDS = 2**31
@@ -67,7 +71,7 @@ class Decision:
         verdict: see the module.
         difference, low, high: SER of the candidate less that of the base, a fraction, and its simultaneous 95 %
             interval; NaN as long as there are too few seeds to have one.
-        rounds: that it was trained again in.
+        rounds: that it was trained again in, by the look.
         needed: what a clear verdict would take; empty if it is clear.
         seeds, base_seeds: runs that count.
         contenders: trials beside the base that were in the running.
@@ -100,7 +104,7 @@ class Repeat:
 
 
 def decide(trials: pa.Table, samples: pa.Table, top: int, rounds: int, worthwhile: float) -> list[Decision]:
-    """The verdicts on those that were trained again, as of the last round that is complete; best ranked first.
+    """The verdicts on those that were trained again, as of the last look; best ranked first.
 
     Args:
         trials, samples: the tables of the study.
@@ -108,7 +112,7 @@ def decide(trials: pa.Table, samples: pa.Table, top: int, rounds: int, worthwhil
 
     Returns:
         Nothing where there is nothing to decide: no base that was trained as far as the others, no samples of its
-        staves, no other trial, or no complete round yet.
+        staves, no other trial, or no look yet.
     """
     evidence = _Evidence.of(trials, samples, top)
     return [] if evidence is None else _progress(evidence, evidence.seeds[:rounds], rounds, worthwhile)[0]
@@ -134,7 +138,8 @@ def next_repeats(
 
 def decisions_of(study: StudyRecord, trials: pa.Table, samples: pa.Table) -> list[Decision]:
     """`decide`, as the study is configured."""
-    return decide(trials, samples, **{**CONFIRM, **study.config.get("confirm", {})})
+    own = study.config.get("confirm", {})
+    return decide(trials, samples, **{name: own.get(name, value) for name, value in CONFIRM.items()})
 
 
 @dataclass(frozen=True)
@@ -253,18 +258,22 @@ class _Spread:
     def after(self, rounds: int) -> float:
         """Half the width after the last one of so many rounds, with a seed more for the candidate and the base each."""
         freedom = self.freedom + 2 * (rounds - self.rounds)
-        return self.half_width(spent(rounds, rounds), rounds, rounds + 1, freedom)
+        return self.half_width(_levels(rounds)[rounds], rounds, rounds + 1, freedom)
 
 
-def spent(look: int, looks: int) -> float:
-    """The probability of error that a look may spend."""
-    return ALPHA * (look**2 - (look - 1) ** 2) / looks**2
+def _levels(rounds: int) -> dict[int, float]:
+    """The rounds after which is looked, and the probability of error of each look."""
+    looks = [rounds]
+    while looks[0] > LEAST_ROUNDS:
+        looks.insert(0, math.ceil(looks[0] / 2))
+    return {look: ALPHA * (look**2 - before**2) / rounds**2 for before, look in itertools.pairwise([0, *looks])}
 
 
 def _progress(
     evidence: _Evidence, seeds: Sequence[int], rounds: int, worthwhile: float
 ) -> tuple[list[Decision], list[Repeat]]:
-    """The decisions after the rounds that are complete, and what the next one lacks."""
+    """The decisions of the last look, and what the round that is not complete lacks."""
+    levels = _levels(rounds)
     decisions: dict[int, Decision] = {}
     missing: list[Repeat] = []
     undecided = list(evidence.candidates)
@@ -273,18 +282,18 @@ def _progress(
         missing = [Repeat(number, seed, look) for number in wanted if (number, seed) not in evidence.ended]
         if missing or not wanted:
             break
-        for number in undecided:
-            decisions[number] = _decision(evidence, number, seeds[:look], rounds, worthwhile)
-        undecided = [
-            number
-            for number in undecided
-            if decisions[number].verdict == "undecided" and evidence.ended[number, seed] != "diverged"
-        ]
+        diverged = {number for number in undecided if evidence.ended[number, seed] == "diverged"}
+        judged = undecided if look in levels else diverged
+        for number in judged:
+            alpha = next(level for upto, level in levels.items() if upto >= look)
+            decisions[number] = _decision(evidence, number, seeds[:look], alpha, worthwhile)
+        decided = {number for number in judged if decisions[number].verdict != "undecided"} | diverged
+        undecided = [number for number in undecided if number not in decided]
     return [decisions[number] for number in evidence.candidates if number in decisions], missing
 
 
-def _decision(evidence: _Evidence, number: int, seeds: Sequence[int], rounds: int, worthwhile: float) -> Decision:
-    """The verdict on one candidate after the rounds of these seeds."""
+def _decision(evidence: _Evidence, number: int, seeds: Sequence[int], alpha: float, worthwhile: float) -> Decision:
+    """The verdict on one candidate after the rounds of these seeds, at the level of the look."""
     own, bases = evidence.runs(number, seeds), evidence.runs(evidence.base, seeds)
     spread, freedom = evidence.seed_spread(seeds)
     difference = low = high = works = math.nan
@@ -298,7 +307,7 @@ def _decision(evidence: _Evidence, number: int, seeds: Sequence[int], rounds: in
         difference = float(difference_W.sum() / evidence.lengths.sum())
         works = evidence.works_error(difference_W)
         parts = _Spread(evidence, spread, freedom, works, len(seeds))
-        half = parts.half_width(spent(len(seeds), rounds), len(own), len(bases), freedom)
+        half = parts.half_width(alpha, len(own), len(bases), freedom)
         low, high = difference - half, difference + half
         verdict = "reject" if low > -worthwhile else "adopt" if high < 0 else "undecided"
         needed = "" if verdict != "undecided" else _needed(parts, max(-difference, difference + worthwhile))
@@ -325,9 +334,10 @@ def _needed(parts: _Spread, margin: float) -> str:
     """What would bring half the width below `margin`, if the difference and the spread stay as they are."""
     for rounds in range(parts.rounds + 1, MOST_ROUNDS + 1):
         if parts.after(rounds) <= margin:
-            return f"about {rounds - parts.rounds} more seeds of each, if the difference stays what it is"
+            more = rounds - parts.rounds
+            return f"about {more} more seed{'s' if more > 1 else ''} of each, if the difference stays what it is"
     works = len(parts.evidence.lengths)
-    by_works = parts.evidence.quantile(spent(MOST_ROUNDS, MOST_ROUNDS)) * parts.works
+    by_works = parts.evidence.quantile(_levels(MOST_ROUNDS)[MOST_ROUNDS]) * parts.works
     wanted = math.ceil(works * by_works**2 / (margin**2 / 2)) if margin > 0 else math.inf
     if by_works > margin and wanted <= MOST_WORKS * works:  # half of the margin is left to the seeds
         return f"some {wanted} works to validate on instead of {works}, and more seeds of each"

@@ -55,10 +55,8 @@ def verdict(
     """
     contenders = [other for other in ranking if other.rank is not None]
     about = [decision for decision in decisions if trial.number in (decision.candidate, decision.base)]
-    sentences = [*map(decision_text, about), _place(trial, len(contenders))]
-    if about:
-        sentences.append(_allowances(about[0]))
-    elif trial.rank is not None:
+    sentences = [*map(decision_text, about), *map(_allowances, about[:1]), _place(trial, len(contenders))]
+    if trial.rank is not None and not about:
         foundation = base(ranking)
         best_other = next((other for other in contenders if other.trial_id != trial.trial_id), None)
         rival = foundation if _comparable(trial, foundation) else best_other
@@ -197,11 +195,11 @@ def _allowances(decision: Decision) -> str:
     """What the decisions' intervals hold."""
     if np.isnan(decision.difference):
         return ""
+    many = f", for picking out of {decision.contenders} trials" if decision.contenders > 1 else ""
     return (
         "The interval allows for other seeds, over which the SER of one setting spreads by "
-        f"{_points(decision.seed_spread)} points (standard deviation), for the choice of works, for picking out of "
-        f"{decision.contenders} trials, and for looking after every round. The run that a trial was picked by is left "
-        "out."
+        f"{_points(decision.seed_spread)} points (standard deviation), for the choice of works{many}, and for looking "
+        "more than once. The run that a trial was picked by is left out."
     )
 
 

@@ -98,6 +98,8 @@ class Observer(tune.Callback):
         """A trial begins; or goes on after a pause or a crash, maybe with settings that it has not reported with."""
         start = self._start(trial)
         before = self._latest(start.number)
+        if self.rule is not None and start.number in self.rule.waiting:
+            self.rule.promote(start.number)  # it died on the way to its pause; the journal, told again, says the same
         self.chronicle.append(start if before is None else dataclasses.replace(before, time=start.time))
         if start.number not in self.running:
             self.console.started(start.number, start.params, start.repeats)

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from results.statistics import difference_interval, ser_interval
+from results.statistics import (
+    difference_interval,
+    largest_deviations,
+    resampled_rates,
+    ser_interval,
+    simultaneous_quantile,
+    student_quantile,
+)
 
 
 def corpus(works: int, staves: int, seed: int, between: float = 0.1) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -81,3 +88,45 @@ def test_pairing_shows_what_two_intervals_hide() -> None:
 def test_a_setting_does_not_differ_from_itself() -> None:
     distances, lengths, works = corpus(10, 3, seed=5)
     assert difference_interval(distances, distances, lengths, works) == (0.0, 0.0)
+
+
+def test_students_t_is_that_of_the_tables() -> None:
+    for freedom, tail, value in ((1, 0.025, 12.706), (4, 0.025, 2.776), (10, 0.005, 3.169), (10_000, 0.05, 1.645)):
+        assert student_quantile(tail, freedom) == pytest.approx(value, abs=1e-3)
+
+
+def deviations(settings: int, alike: bool = False) -> np.ndarray:
+    """Of settings that differ by chance on 60 works, each on its own or all in the same way."""
+    difference_XW = np.random.default_rng(9).normal(size=(settings, 60))
+    shared = difference_XW[:1] + 0.01 * difference_XW
+    return largest_deviations(resampled_rates(shared if alike else difference_XW, np.full(60, 10.0)))
+
+
+def test_the_largest_of_many_differences_is_larger_than_one() -> None:
+    """One: that of Student's t. Many that are not related: near Bonferroni's. Many of a kind: near one's."""
+    many = student_quantile(0.025 / 20, 59)
+    quantiles = {
+        name: simultaneous_quantile(deviations(*what), what[0], 0, 0.05, 60)
+        for name, what in (("one", (1,)), ("many", (20,)), ("alike", (20, True)))
+    }
+    assert quantiles["one"] == pytest.approx(student_quantile(0.025, 59), rel=0.05)
+    assert quantiles["many"] == pytest.approx(many, rel=0.1)
+    assert quantiles["alike"] < 1.1 * quantiles["one"]
+
+
+def test_settings_that_are_not_seen_make_the_largest_larger() -> None:
+    quantiles = [simultaneous_quantile(deviations(5), 5, unseen, 0.05, 60) for unseen in (0, 1, 5, 50)]
+    assert quantiles == sorted(quantiles)
+    assert len(set(quantiles)) == 4
+
+
+def test_fewer_works_and_smaller_chances_make_the_largest_larger() -> None:
+    few, many = (simultaneous_quantile(deviations(5), 5, 0, 0.05, works) for works in (8, 1000))
+    assert few > 1.15 * many
+    seldom, never_seen = (simultaneous_quantile(deviations(5), 5, 0, alpha, 60) for alpha in (0.01, 1e-5))
+    assert many < seldom < never_seen
+
+
+def test_settings_that_do_not_vary_say_nothing() -> None:
+    assert len(largest_deviations(resampled_rates(np.zeros((3, 10)), np.ones(10)))) == 0
+    assert simultaneous_quantile(np.empty(0), 1, 0, 0.05, 60) == pytest.approx(student_quantile(0.025, 59))

@@ -1,15 +1,17 @@
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pytest
 
+from results.evidence import Decision
 from results.ranking import RankedTrial, rank
 from results.replay import Replay
 from results.schema import SAMPLES
 from results.tables import StandingEpochs, trials_table
-from results.verdict import Comparison, against_base, verdict
+from results.verdict import Comparison, against_base, decision_text, verdict
 from tests.studies import FakeTrial, events_of
 
 WORKS, LENGTH = 10, 20
@@ -200,3 +202,75 @@ def test_the_numbers_are_plain() -> None:
     compared = against(BETTER)
     assert compared is not None
     assert [type(value) for value in dataclasses.asdict(compared).values()] == [float, float, float, str]
+
+
+ADOPTED = Decision(
+    candidate=1,
+    base=0,
+    verdict="adopt",
+    difference=-0.042,
+    low=-0.063,
+    high=-0.021,
+    rounds=4,
+    needed="",
+    seeds=4,
+    base_seeds=5,
+    contenders=7,
+    seed_spread=0.0123,
+    works_error=0.004,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (
+            {},
+            "Adopt trial 1: it errs 4.2 points less than the base, trial 0 (95 % interval 2.1 to 6.3 less; 4 new "
+            "seeds, 5 of the base).",
+        ),
+        (
+            {"verdict": "reject", "difference": 0.03, "low": 0.01, "high": 0.05, "seeds": 1},
+            "Reject trial 1: it errs 3.0 points more than the base, trial 0 (95 % interval 1.0 to 5.0 more; 1 new "
+            "seed, 5 of the base).",
+        ),
+        (
+            {"verdict": "reject", "difference": -0.002, "low": -0.006, "high": 0.002},
+            "Reject trial 1: it errs 0.2 points less than the base, trial 0 (95 % interval 0.6 less to 0.2 more; 4 new "
+            "seeds, 5 of the base): no gain worth having.",
+        ),
+        (
+            {"verdict": "undecided", "difference": 0.001, "low": -0.02, "high": 0.022, "needed": "patience"},
+            "Undecided on trial 1: it errs 0.1 points more than the base, trial 0 (95 % interval 2.0 less to 2.2 more; "
+            "4 new seeds, 5 of the base). A clear verdict would take patience.",
+        ),
+        (
+            {"verdict": "undecided", "difference": math.nan, "low": math.nan, "high": math.nan, "needed": "patience"},
+            "Undecided on trial 1: there is no telling yet how it compares with the base, trial 0 (4 new seeds, 5 of "
+            "the base). A clear verdict would take patience.",
+        ),
+    ],
+)
+def test_a_decision_in_words(fields: dict[str, object], text: str) -> None:
+    assert decision_text(dataclasses.replace(ADOPTED, **fields)) == text  # type: ignore[arg-type]
+
+
+def test_the_decision_comes_first_and_one_seed_is_not_told_beside_it() -> None:
+    ranking = ranked(fake(0, BASE_READS, "base"), fake(1, BETTER), fake(2, LIKE))
+    samples = read({0: BASE_READS, 1: BETTER, 2: LIKE})
+    by_number = {trial.number: trial for trial in ranking}
+    text = verdict(by_number[1], ranking, samples, [ADOPTED])
+    assert text.startswith(f"{decision_text(ADOPTED)} The interval allows for")
+    assert "Trial 1 is the best of the 3 trials" in text
+    assert "1.2 points (standard deviation)" in text
+    assert "picking out of 7 trials" in text
+    assert "one seed" not in text
+    assert "**" not in text
+    assert verdict(by_number[0], ranking, samples, [ADOPTED]).startswith(decision_text(ADOPTED))
+    assert verdict(by_number[2], ranking, samples, [ADOPTED]) == verdict(by_number[2], ranking, samples)
+
+
+def test_one_seed_adopts_nothing() -> None:
+    text = said({0: BASE_READS, 1: BETTER}, 1)
+    assert "one seed, so what another seed would give is open" in text
+    assert "dopt" not in text
