@@ -27,7 +27,7 @@ from datasets.errors import StudyError
 from datasets.files import new_folder
 from results.evidence import Decision
 from results.figures import training_curve
-from results.findings import findings
+from results.findings import Findings, findings
 from results.gather import gather, to_parquet
 from results.ranking import RankedTrial, best, chosen, rank
 from results.samples import SAMPLES_FILE
@@ -59,11 +59,12 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: its folder, the trial, and the verdict on it in words."""
+    """What was written: its folder, the trial, the verdict on it in words, and what the study has shown."""
 
     folder: Path
     trial: RankedTrial
     verdict: str
+    findings: Findings
 
 
 def export_trial(config: ExportConfig) -> None:
@@ -110,7 +111,7 @@ def export(config: ExportConfig) -> Export:
         (folder / SAMPLES_FILE).write_bytes(to_parquet(samples))
         training_curve(epochs, f"Trial {trial.number} of study {config.study}", folder / CURVE_FILE)
         (folder / REPORT_FILE).write_text(report.text(), encoding="utf-8")
-    return Export(target, trial, report.verdict())
+    return Export(target, trial, report.verdict(), report.findings)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

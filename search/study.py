@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
 from results.export import ExportConfig, export
+from results.findings import findings, text, write_findings
 from results.log_records import FINISHED, LogStudy
 from results.log_study import study_entry
 from results.provenance import Provenance, collect
@@ -30,6 +32,7 @@ from results.training_log import add_entry, read_log
 from search.config import SearchConfig
 from search.console import Console
 from search.corpus import fitted, preparation
+from search.disk import GIGABYTE, check_room, estimate, free_bytes
 from search.lock import driving
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
@@ -65,6 +68,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     check_trainings(config, space, corpus)
 
     provenance = collect()
+    check_room(Path(config.paths.studies), 0, config.disk.reserve * GIGABYTE)
     with _claimed(config.folder()) as folder, driving(folder), _entered_if_it_breaks_off(config):
         write_study(folder, _record(config, spaces, space, corpus, provenance))
         outcome = _run_trials(config, space, sampler, corpus, provenance)
@@ -184,14 +188,17 @@ def _run_trials(
     from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
     from search.engine.tuning import run_trials
 
+    disk = ThreadPoolExecutor(1).submit(estimate, config)  # it takes as long as Ray does to start
     with local_cluster(config.cluster) as cluster:
         cpus, gpus = trial_resources(config, cluster)
-        abreast = concurrent_trials(cluster, cpus, gpus)
-        compared = describe(config.scheduler, config.train.epochs)
         print(f"{'code':<10} {provenance.code}")
         for change in changes:
             print(f"{'changed':<10} {change}")
-        print(_heading(config, space, corpus, compared, f"{abreast} at a time, {_share(cpus, gpus)} each"))
+        print(_heading(config, space, corpus, concurrent_trials(cluster, cpus, gpus), _share(cpus, gpus)))
+        if (size := disk.result()) is not None:
+            check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE)
+            free = free_bytes(config.folder())
+            print(f"{'disk':<10} about {size.total / GIGABYTE:.2g} GB in the end, {free / GIGABYTE:,.0f} GB are free")
         if cluster.dashboard is not None:
             token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
             print(f"dashboard  {cluster.dashboard}{token}")
@@ -201,7 +208,8 @@ def _run_trials(
             return run_trials(config, space, cluster, corpus.path, console, provenance, sampler, changes)
 
 
-def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, compared: str, abreast: str) -> str:
+def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, abreast: int, share: str) -> str:
+    compared = describe(config.scheduler, config.train.epochs)
     model, splits = config.model, corpus.manifest.splits
     size = f"{model.height} x {model.width}"
     sampler = config.sampler.name if space.resolution is None else f"a grid of {grid_size(space)} settings"
@@ -212,7 +220,7 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, c
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
             f"{_trials(config)} of {config.train.epochs} epochs, {sampler}{_queued(config, space)} and "
-            f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast}"
+            f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast} at a time, {share} each"
         ),
     }
     return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
@@ -252,19 +260,23 @@ def _report(config: SearchConfig, outcome: Outcome) -> None:
         KeyboardInterrupt: the search was interrupted.
     """
     folder = config.folder()
-    print(f"\ntables     {_shown(folder)}/reports/  trials.parquet  epochs.parquet  samples.parquet")
+    tables = ("trials", "epochs", "samples", "importance", "rungs")
+    print(f"\ntables     {_shown(folder)}/reports/  {'  '.join(f'{name}.parquet' for name in tables)}")
     missing: StudyError | None = None
     try:
         best = export(
             ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best"), overwrite=True)
         )
     except StudyError as error:
-        missing = error
+        missing, found = error, findings(folder)
         print(f"best trial none: {error}")
     else:
+        found = best.findings
         print(f"best trial {_shown(best.folder)}/report.md")
+    write_findings(folder, found)
     if missing is None:
         print(f"\n{textwrap.fill(best.verdict, 120)}\n")
+    print(f"{text(found)}\n")
     aborted = outcome in ("interrupted", "the disk is full")  # a budget that is spent is no accident
     entry = _enter(config, str(outcome) if aborted else FINISHED)
     print(f"log        {_shown(Path(config.paths.log))}: {entry.title}, {entry.state}")

