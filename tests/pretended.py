@@ -37,9 +37,8 @@ def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
     settings = {DROPOUT: 0.0, **config["settings"]}
     state = {"epoch": 0, "error": 1.0, "depth": settings[DEPTH]}
     last = tune.get_checkpoint()
-    if last is not None:
-        with last.as_directory() as folder:
-            state = json.loads((Path(folder) / "resume.pt").read_text())
+    for folder in config["checkpoints"][:1] if last is None else [last.path]:
+        state = json.loads((Path(folder) / "resume.pt").read_text())
     if state["depth"] != settings[DEPTH]:
         raise RuntimeError(f"weights of depth {state['depth']} for a model of depth {settings[DEPTH]}")
     for epoch in range(int(state["epoch"]) + 1, job.base.train.epochs + 1):

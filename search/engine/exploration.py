@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 from datasets.errors import ConfigError
-from omr_model.checkpoint import may_change
 from search.config import ParameterConfig
 from search.space import SearchSpace, Settings, grid
 
@@ -30,6 +29,8 @@ class Exploration:
     """
 
     def __init__(self, space: SearchSpace) -> None:
+        from omr_model.checkpoint import may_change  # with torch, which takes seconds to import
+
         self.space = space
         conditions = {other for parameter in space.parameters.values() for other in parameter.when}
         self.parameters = {

@@ -74,20 +74,16 @@ def run_trials(
     rule = build_rule(config.scheduler, epochs)
     scheduler = build_scheduler(config, space, stop, rule)
     recovery = recover(rule, chronicle.earlier, chronicle.replay, epochs)
-    study = optuna_study(
-        folder,
-        sampler or build_sampler(config.sampler, config.seed, space),
-        space,
-        chronicle.replay.trials(),
-        rule.waiting if rule is not None else (),
-    )
+    sampler = sampler or build_sampler(config.sampler, config.seed, space)
     keeper = Keeper.of(config, folder, chronicle.replay)
     observer = Observer(folder, chronicle, console, stop, rule, keeper, epochs, config.disk.reserve * GB)
-    agenda = Agenda(config, space, chronicle, rule, recovery, study)
     job = TrialJob(on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
 
     chronicle.begin(str(provenance.code), provenance.command_line, asdict(config.budget), list(changes))
-    observer.recovered(recovery)
+    observer.recovered(recovery)  # before Optuna's study is made: what had ended is to have ended there, too
+    waiting = rule.waiting if rule is not None else ()
+    study = optuna_study(folder, sampler, space, chronicle.replay.trials(), waiting)
+    agenda = Agenda(config, space, chronicle, rule, recovery, study)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(

@@ -99,7 +99,7 @@ def record(config: RecordConfig) -> None:
     again = [(BASE, seed) for seed in range(1, SEEDS)]
     wanted = [
         Run(folder / f"{_name(setting)}-{seed}.json", corpus, setting, seed, config.epochs, config.staves)
-        for setting, seed in [*again[:4], *grid, *again[4:]]
+        for setting, seed in [*again, *grid]
     ]
     missing = [run for run in wanted if not run.path.exists()]
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -264,7 +264,7 @@ class _Actors:
 
     def _restore(self, actor: _Actor, checkpoint: _TrainingResult) -> None:
         actor.last = dict(checkpoint.metrics)
-        actor.done = 0
+        actor.done = int(actor.last[TRAINING_ITERATION])
 
     def _reset(self, actor: _Actor, config: Mapping[str, Any]) -> bool:
         """The actor is another trial's from now on."""

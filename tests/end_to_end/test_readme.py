@@ -15,6 +15,7 @@ import pytest
 from datasets.images import encode_png
 from datasets.shards import PreparedCorpus
 from search.compose import compose
+from search.run import VERBS
 from search.space import SearchSpace
 from tests.corpora import camera_primus, cpms, diw, grandstaff, photographed, scores
 from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
@@ -38,13 +39,18 @@ def test_every_command_is_covered_here() -> None:
         "datasets.distortion_sheet",
         "results.gather",
         "results.export",
+        "results.findings",
     }
     covered |= {"results.training_log"}
     covered |= {"omr_model.predict", "omr_model.evaluate", "omr_model.train"}
     assert {shlex.split(command)[2] for command in COMMANDS} == covered
 
 
-@pytest.mark.parametrize("words", commands("search.run"), ids=" ".join)
+def is_search(words: list[str]) -> bool:
+    return not VERBS.keys() & {word.partition("=")[0] for word in words}
+
+
+@pytest.mark.parametrize("words", filter(is_search, commands("search.run")), ids=" ".join)
 def test_searches_compose(words: list[str]) -> None:
     fields = [word for word in words if word not in ("--config", "base=study:mine")]
     config = compose(fields)
@@ -56,6 +62,30 @@ def test_a_search_can_begin_at_another_studys_best_trial(searched: Searched) -> 
     done = run("search.run", "--config", *words, f"paths.studies={searched.studies}")
     assert done.status == 0, done.err
     assert "embedding: 32" in done.out
+
+
+def test_a_study_is_listed_looked_at_and_given_more(searched: Searched) -> None:
+    managing = [words for words in commands("search.run") if not is_search(words)]
+    studies = f"paths.studies={searched.studies}"
+    done = {" ".join(words): run("search.run", *words, studies) for words in managing if "extend=+20" not in words}
+    assert {command: one.status for command, one in done.items()} == {
+        "list": 0,
+        "status=mine": 0,
+        "stop=mine": 2,
+        "resume=mine": 2,
+    }
+    assert "finished" in done["list"].out
+    assert "trained to the end" in done["status=mine"].out or "completed" in done["status=mine"].out
+    assert "is not running" in done["stop=mine"].err
+    assert "is finished; extend=+20 gives it 20 more trials" in done["resume=mine"].err
+    assert ["resume=mine", "extend=+20"] in managing  # run by test_search, with fewer
+
+
+def test_findings_are_told(searched: Searched) -> None:
+    for words in commands("results.findings"):
+        done = run("results.findings", *words, f"studies={searched.studies}")
+        assert done.status == 0, done.err
+        assert "To bear in mind" in done.out
 
 
 def test_the_log_is_listed_shown_rated_and_checked(searched: Searched) -> None:

@@ -29,6 +29,7 @@ from results.study import CorpusRecord, StudyRecord, write_study
 from search.config import (
     BudgetConfig,
     ClusterConfig,
+    ConfirmConfig,
     ParameterConfig,
     PathsConfig,
     PointConfig,
@@ -40,10 +41,11 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
-from search.rules import rungs
 from search.engine.stop import Outcome
 from search.engine.trial import TrialJob
-from search.engine.tuning import concurrent_trials, run_trials, trial_resources
+from search.engine.tuning import run_trials
+from search.resources import concurrent_trials, trial_resources
+from search.rules import rungs
 from search.space import SearchSpace
 from tests.models import SMALL
 
@@ -121,6 +123,7 @@ def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> Sea
             points={name: PointConfig(origin=name, values={"dropout": rate}) for name, rate in points.items()},
         ),
         budget=BudgetConfig(trials=10),
+        confirm=ConfirmConfig(top=0),
         scheduler=SchedulerConfig(grace_epochs=2),
         trial=TrialConfig(retries=1),
         paths=PathsConfig(studies=str(studies)),
@@ -214,9 +217,9 @@ def test_a_grid_that_ends_before_the_budget_is_finished(cluster: Cluster, tmp_pa
 
 
 def test_what_is_needed_to_go_on_is_deleted_where_nobody_goes_on(study: Path) -> None:
-    kept = list(study.glob("tune/*/checkpoint_*/epoch"))
+    kept = list(study.glob("tune/1/*/checkpoint_*/epoch"))
     assert kept
-    assert list(study.glob("tune/*/checkpoint_*/resume.pt")) == []
+    assert list(study.glob("tune/1/*/checkpoint_*/resume.pt")) == []
 
 
 def test_the_tables_hold_all_of_it(study: Path) -> None:

@@ -99,8 +99,11 @@ def test_tunes_own_asha_stops_whom_it_should() -> None:
 class PausesOnce(FIFOScheduler):
     """Every trial waits after its first epoch, until none is left to be begun."""
 
+    paused: frozenset[str] = frozenset()
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        return TrialScheduler.PAUSE if result["epoch"] == 1 else TrialScheduler.CONTINUE
+        before, self.paused = self.paused, self.paused | {trial.trial_id}
+        return TrialScheduler.CONTINUE if trial.trial_id in before else TrialScheduler.PAUSE
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         for status in (Trial.PENDING, Trial.PAUSED):
