@@ -14,9 +14,7 @@ from rich.console import Console as Screen
 from rich.table import Table
 
 from datasets.errors import OmrError, StudyError
-from results.gather import gather
 from results.journal import Event, SessionEnded, TrialEnded, read
-from results.ranking import rank
 from results.replay import Replay, TrialHistory
 from results.study import DEFAULT_STUDIES, EVENTS_FILE, STUDY_FILE, find_study, read_study
 from results.verdict import percent
@@ -96,17 +94,18 @@ def stop(config: ManageConfig) -> None:
 def _row(folder: Path) -> tuple[str, ...]:
     try:
         record, events = read_study(folder), list(read(folder / EVENTS_FILE))
-        tables = gather(folder)
+        trials = Replay(events).trials()
     except OmrError as error:
         return (folder.name, "", f"damaged: {error}", "", "", "")
-    best = next((trial for trial in rank(tables.trials) if trial.rank == 1), None)
-    states = Counter(tables.trials["state"].to_pylist())
+    own = [trial for trial in trials if trial.start.repeats is None]
+    done = [trial.sers[-1] for trial in own if trial.state == "completed" and trial.epochs[-1] == record.max_epochs]
+    states = Counter(trial.state for trial in own)
     return (
         folder.name,
         record.created[:16].replace("T", " "),
         _state(folder, events),
         ", ".join(f"{count} {state}" for state, count in states.items()),
-        percent(best.ser) if best else "-",
+        percent(min(done, default=None)),
         f"{_bytes(folder) / 1e9:.2f}",
     )
 

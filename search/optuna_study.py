@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -41,12 +40,8 @@ STATES = {
 }
 
 
-@dataclass(frozen=True)
-class Attributes:
-    """What samplers remember in Optuna's storage: of the study, and of each trial by its number."""
-
-    of_study: Mapping[str, Any] = field(default_factory=dict)
-    of_trials: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+Attributes: TypeAlias = Mapping[int, Mapping[str, Any]]
+"""What samplers remember of each trial, by its number."""
 
 
 def optuna_study(
@@ -65,8 +60,6 @@ def optuna_study(
         leftover.unlink()
     storage = JournalStorage(JournalFileBackend(str(path)))
     study = optuna.create_study(study_name=folder.name, storage=storage, sampler=sampler, direction="minimize")
-    for name, value in before.of_study.items():
-        storage.set_study_system_attr(study._study_id, name, value)
     for trial in trials:
         if trial.start.repeats is None:
             study.add_trial(_frozen(trial, space, trial.start.number in waiting, before))
@@ -91,7 +84,7 @@ def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attrib
     state = TrialState.RUNNING if waits else STATES.get(trial.state, TrialState.RUNNING)
     if state == TrialState.COMPLETE and (trial.changed_after is not None or not known):
         state = TrialState.PRUNED
-    attributes = dict(before.of_trials.get(first.number, {}))
+    attributes = dict(before.get(first.number, {}))
     if first.origin and QUEUED not in attributes and first.origin != PRIOR:
         attributes[QUEUED] = values
     return create_trial(
@@ -116,12 +109,9 @@ def _distributions(space: SearchSpace, values: Values) -> dict[str, optuna.distr
 def _attributes(path: Path, name: str) -> Attributes:
     """What an earlier storage knows beside the trials themselves; nothing if it is missing or damaged."""
     if not path.exists():
-        return Attributes()
+        return {}
     try:
         study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(path))))
-        return Attributes(
-            study._storage.get_study_system_attrs(study._study_id),
-            {number: trial.system_attrs for number, trial in numbers(study).items()},
-        )
+        return {number: trial.system_attrs for number, trial in numbers(study).items()}
     except Exception:  # a storage that was cut or changed raises anything; what it knew can be done without
-        return Attributes()
+        return {}

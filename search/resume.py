@@ -15,6 +15,8 @@ from datasets.errors import ConfigError, StudyError
 from datasets.files import write_atomically
 from datasets.shards import PreparedCorpus
 from results.journal import SessionEnded, read
+from results.log_records import FINISHED
+from results.log_study import study_entry
 from results.provenance import Provenance
 from results.replay import Replay
 from results.schema import STUDY_KEY
@@ -27,7 +29,9 @@ from results.study import (
     find_study,
     read_study,
 )
+from results.training_log import read_log
 from search.config import BudgetConfig, SearchConfig
+from search.outcome import SPENT, Outcome
 
 RESUME, EXTEND, FORCE = "resume", "extend", "force"
 MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.")
@@ -112,8 +116,13 @@ def check_state(study: Resumed) -> None:
     events = list(read(folder / EVENTS_FILE))
     ends = [event.outcome for event in events if isinstance(event, SessionEnded)]
     died = [trial for trial in Replay(events).trials() if trial.state == "running"]
-    finished = bool(ends) and ends[-1] == "finished" and isinstance(events[-1], SessionEnded)
-    if finished and not died and not study.extended:
+    finished = bool(ends) and ends[-1] == Outcome.FINISHED and isinstance(events[-1], SessionEnded)
+    if ends and ends[-1] in SPENT and not study.extended:
+        raise StudyError(
+            f"study={folder.name} has used up its budget ({ends[-1]}); extend=+2hours, +100epochs or +8gpu_hours adds "
+            "to it"
+        )
+    if finished and not died and not study.extended and _entered(study):
         raise StudyError(f"study={folder.name} is finished; extend=+20 gives it 20 more trials")
 
 
@@ -154,6 +163,14 @@ def restore_record(folder: Path) -> None:
         return
     if text := metadata.get(STUDY_KEY.encode()):
         write_atomically(folder / STUDY_FILE, text + b"\n")
+
+
+def _entered(study: Resumed) -> bool:
+    """Its end is in the log, which is the last that a search does: a process may be killed before its reports."""
+    log, entry = Path(study.config.paths.log), study_entry(study.config.folder(), reason=FINISHED)
+    return log.exists() and any(
+        (one.name, one.state, one.trials) == (entry.name, entry.state, entry.trials) for one in read_log(log).studies()
+    )
 
 
 def _latest_budget(folder: Path, budget: BudgetConfig) -> BudgetConfig:

@@ -44,7 +44,7 @@ from datasets.errors import ConfigError
 from datasets.seeds import seed_from
 from search.config import SamplerConfig
 from search.prior import Prior, PriorSampler, SamplerAround
-from search.space import SearchSpace, Values, allows, grid
+from search.space import ORIGIN, SearchSpace, Values, allows, grid
 
 Distributions = dict[str, BaseDistribution]
 WAITS = "waits"  # user attribute of a trial that was paused at a rung and may be promoted
@@ -106,7 +106,7 @@ class OfEachTrial(SamplerAround):
     Args:
         make: the sampler with a seed.
         seed: the study's.
-        of_one_seed: a sequence has the same seed for all trials; where it stands, Optuna keeps with the study.
+        of_one_seed: a sequence has the same seed for all trials.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int, of_one_seed: bool) -> None:
@@ -174,6 +174,14 @@ class Grid(BruteForceSampler):
         BruteForceSampler._populate_tree(tree, [trial for trial in trials if trial.params], params)
 
 
+class Sobol(QMCSampler):
+    """Goes on in its sequence after the trials that it has drawn; Optuna's own keeps its place in the storage alone."""
+
+    def _find_sample_id(self, study: Study, search_space: Distributions) -> int:
+        begun = study.get_trials(deepcopy=False, states=BEGUN)
+        return sum(not trial.user_attrs.get(ORIGIN) for trial in begun) - 1
+
+
 def _tpe(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSampler:
     """Multivariate TPE; `constant_liar` keeps trials that run side by side apart.
 
@@ -231,7 +239,7 @@ def _qmc(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSam
 
     It covers a space more evenly than random points do, and looks at no result.
     """
-    sampler = QMCSampler(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
+    sampler = Sobol(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
     return OfDrawnTrials(sampler, _ever(space) if space else None)
 
 

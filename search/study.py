@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler
 
@@ -34,15 +33,13 @@ from search.console import Console
 from search.corpus import fitted, preparation
 from search.disk import GIGABYTE, check_room, estimate, free_bytes
 from search.lock import driving
+from search.outcome import Outcome
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
 from search.resume import changes_since, check_state, study_to_resume
 from search.rules import describe, rungs
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
-
-if TYPE_CHECKING:  # it imports Ray
-    from search.engine.stop import Outcome
 
 
 def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
@@ -277,14 +274,14 @@ def _report(config: SearchConfig, outcome: Outcome) -> None:
     if missing is None:
         print(f"\n{textwrap.fill(best.verdict, 120)}\n")
     print(f"{text(found)}\n")
-    aborted = outcome in ("interrupted", "the disk is full")  # a budget that is spent is no accident
+    aborted = outcome in (Outcome.INTERRUPTED, Outcome.DISK_FULL)  # a budget that is spent is no accident
     entry = _enter(config, str(outcome) if aborted else FINISHED)
     print(f"log        {_shown(Path(config.paths.log))}: {entry.title}, {entry.state}")
-    if outcome != "finished":
+    if outcome != Outcome.FINISHED:
         print(f"The search ended early: {outcome}. Go on with: python -m search.run resume={config.study}")
-    if outcome == "interrupted":
+    if outcome == Outcome.INTERRUPTED:
         raise KeyboardInterrupt
-    if outcome == "the disk is full":
+    if outcome == Outcome.DISK_FULL:
         raise StudyError("the disk is full; make room, then resume")
     if missing is not None:
         raise missing

@@ -41,8 +41,9 @@ from search.engine.keeper import Keeper
 from search.engine.observer import Observer
 from search.engine.schedulers import RuleScheduler
 from search.engine.searcher import AgendaSearcher
-from search.engine.stop import EndOfEpoch, Outcome, Stop
+from search.engine.stop import EndOfEpoch, Stop
 from search.optuna_study import optuna_study
+from search.outcome import Outcome
 from search.recovery import recover
 from search.rules import build_rule
 from search.samplers import build_sampler

@@ -82,7 +82,8 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
-    except (RuntimeError, ValueError, ConnectionError) as error:
+    except Exception as error:  # it raises a bare one where the machine is too busy to start it in time
+        ray.shutdown()
         raise ConfigError(f"Ray did not start: {str(error).splitlines()[0]}") from None
     try:
         _tighten(Path(context.address_info["session_dir"]))

@@ -34,7 +34,7 @@ from search.engine.searcher import (
     is_epoch,
 )
 from search.engine.stop import Stop
-from search.recovery import Recovery, stopped_after, waits_after
+from search.recovery import OPEN, Recovery, stopped_after, waits_after
 from search.rules import Rule
 from search.space import ORIGIN
 
@@ -90,6 +90,11 @@ class Observer(tune.Callback):
             state = "paused" if trial.state == "running" else trial.state
             self.console.known(
                 TrialRow(start.number, start.params, start.repeats, state, begun_after=reached, epoch=reached, ser=ser)
+            )
+        if self.chronicle.session > 1:
+            ended = sum(trial.state not in OPEN for trial in self.chronicle.replay.trials()) + len(recovery.endings)
+            self.console.say(
+                f"session {self.chronicle.session}: {ended} trials have ended, {len(recovery.unfinished)} go on"
             )
         for ending in recovery.endings:
             self._record_end(int(ending.trial_id), ending.state, ending.message)

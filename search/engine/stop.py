@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from ray import tune
 
 from search.chronicle import Chronicle
 from search.config import BudgetConfig
-
-
-class Outcome(StrEnum):
-    """How a search ended."""
-
-    FINISHED = "finished"
-    OUT_OF_TIME = "out of time"
-    OUT_OF_EPOCHS = "out of epochs"
-    OUT_OF_GPU_TIME = "out of GPU time"
-    INTERRUPTED = "interrupted"
-    DISK_FULL = "the disk is full"
-
-
-SPENT = (Outcome.OUT_OF_TIME, Outcome.OUT_OF_EPOCHS, Outcome.OUT_OF_GPU_TIME)
-"""The budget was used up, as was asked for."""
+from search.outcome import Outcome
 
 
 @dataclass
@@ -37,12 +22,14 @@ class Stop:
         chronicle: what it has used.
         interrupted: set by Ctrl-C or SIGTERM.
         disk_full: set by whoever cannot write.
+        broken_off: an error ended the search.
     """
 
     budget: BudgetConfig
     chronicle: Chronicle
     interrupted: bool = False
     disk_full: bool = False
+    broken_off: bool = False
 
     @property
     def reason(self) -> Outcome:
@@ -52,6 +39,8 @@ class Stop:
             return Outcome.INTERRUPTED
         if self.disk_full:
             return Outcome.DISK_FULL
+        if self.broken_off:
+            return Outcome.BROKEN_OFF
         if budget.hours is not None and used.seconds >= budget.hours * 3600:
             return Outcome.OUT_OF_TIME
         if budget.epochs is not None and used.epochs >= budget.epochs:

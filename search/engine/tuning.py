@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +25,11 @@ from search.engine.keeper import Keeper
 from search.engine.observer import Observer
 from search.engine.schedulers import build_scheduler
 from search.engine.searcher import NUMBER, AgendaSearcher
-from search.engine.stop import EndOfEpoch, Outcome, Stop
-from search.engine.trial import TrialJob, train_trial
+from search.engine.stop import EndOfEpoch, Stop
+from search.engine.trial import NO_ROOM, TrialJob, train_trial
 from search.engine.watchdog import Watchdog
 from search.optuna_study import optuna_study
+from search.outcome import Outcome
 from search.recovery import recover
 from search.resources import concurrent_trials, on_its_device, trial_resources
 from search.rules import build_rule
@@ -109,19 +109,19 @@ def run_trials(
     try:
         with _graceful_stop(stop, console, config.trial.grace_seconds):
             tuner.fit()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            stop.disk_full = True
+        else:
+            stop.interrupted = isinstance(error, KeyboardInterrupt)
+            stop.broken_off = not stop.interrupted
             raise
-        stop.disk_full = True
-    except KeyboardInterrupt:
-        stop.interrupted = True
-        raise
     finally:
-        _finish(observer, agenda, stop)
+        _finish(observer, agenda)
     return stop.reason
 
 
-def _finish(observer: Observer, agenda: Agenda, stop: Stop) -> None:
+def _finish(observer: Observer, agenda: Agenda) -> None:
     try:
         observer.finish()
         agenda.close()
@@ -133,8 +133,11 @@ def _finish(observer: Observer, agenda: Agenda, stop: Stop) -> None:
 
 
 def _trials_alive(config: SearchConfig, abreast: int) -> int:
-    """As many as run side by side; but a population is alive as a whole, and its trials take turns."""
-    return max(abreast, config.budget.trials or 0) if config.scheduler.name == "pbt" else abreast
+    """As many as run side by side; but a population is alive as a whole, and its trials take turns.
+
+    One more, or Tune would not ask for another one, and never be told that there is none.
+    """
+    return max(abreast, config.budget.trials or 0) + 1 if config.scheduler.name == "pbt" else abreast
 
 
 def _trial_name(trial: Any) -> str:

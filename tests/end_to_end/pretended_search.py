@@ -2,7 +2,7 @@
 
 Real are the command line, Ray, Tune, Optuna, the journal, the agenda, the keeper, and what `search.engine.trial` does
 with whatever a training raises. A pretended training carries a chain of hashes through its checkpoints, one link an
-epoch, and its SER follows from the chain. So a trial that went on from the wrong checkpoint, or was trained an epoch too
+epoch, and its SER follows from the chain. So a trial that went on from the wrong checkpoint, or trained an epoch too
 few or too many, is seen in every number after that.
 
 Torch is never imported here, so a session starts in seconds.
@@ -77,7 +77,7 @@ class Pretence:
     """
 
     trained: str
-    seconds: float = 0.2
+    seconds: float = 0.08
     slow: tuple[int, int, float] | None = None
     raises: tuple[int, int, str] | None = None
     once: bool = False
@@ -119,7 +119,7 @@ def _train(config: Mapping[str, Any], job: TrialJob, pretence: Pretence) -> None
         time.sleep(pretence.slow[2] if slow and pretence.slow else pretence.seconds)
         if pretence.raises is not None and pretence.raises[:2] == (number, epoch) and (first_time or not pretence.once):
             raise RAISED[pretence.raises[2]]()
-        chain = _hash(chain, json.dumps(settings, sort_keys=True), seed, epoch)
+        chain = _next(chain, settings, seed, epoch)
         folder = Path(tempfile.mkdtemp(prefix="omr-trial-"))
         try:
             ser, link = _write_checkpoint(folder, epoch, chain, job, settings)
@@ -152,7 +152,7 @@ def _write_checkpoint(
     folder: Path, epoch: int, chain: str, job: TrialJob, settings: Mapping[str, Any]
 ) -> tuple[float, float]:
     """What a training would write; its SER, and the latest link of its chain as a number."""
-    dice = int(chain[:12], 16)
+    dice = _dice(chain)
     table = samples(epoch, _curve(settings, epoch), seed=dice)
     ser = pc.sum(table["distance"]).as_py() / pc.sum(table["reference_length"]).as_py()
     pq.write_table(table, folder / "samples.parquet")
@@ -184,8 +184,20 @@ def _write_down(trained: Path, number: int, epoch: int) -> bool:
     return first_time
 
 
-def _hash(*parts: object) -> str:
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+def link_of(settings: Mapping[str, Any], seed: int, epoch: int) -> float:
+    """The number that a training reports after an epoch, if each of its epochs came after the one before."""
+    chain = ""
+    for one in range(1, epoch + 1):
+        chain = _next(chain, settings, seed, one)
+    return _dice(chain) / 16**12
+
+
+def _next(chain: str, settings: Mapping[str, Any], seed: int, epoch: int) -> str:
+    return hashlib.sha256(f"{chain} {json.dumps(settings, sort_keys=True)} {seed} {epoch}".encode()).hexdigest()
+
+
+def _dice(chain: str) -> int:
+    return int(chain[:12], 16)
 
 
 def _digest(path: Path) -> str:

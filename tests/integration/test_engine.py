@@ -41,9 +41,9 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
-from search.engine.stop import Outcome
 from search.engine.trial import TrialJob
 from search.engine.tuning import run_trials
+from search.outcome import Outcome
 from search.resources import concurrent_trials, trial_resources
 from search.rules import rungs
 from search.space import SearchSpace

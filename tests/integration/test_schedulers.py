@@ -42,9 +42,9 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
-from search.engine.stop import Outcome
 from search.engine.trial import TrialJob
 from search.engine.tuning import run_trials
+from search.outcome import Outcome
 from search.rules import RULES, rungs
 from search.space import SearchSpace
 from tests.models import SMALL, training

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from omr_model.config import TrainingConfig
 from search.config import ParameterConfig, PointConfig, SamplerConfig, SpaceConfig
 from search.engine.searcher import OptunaSearcher
-from search.engine.stop import Outcome, Stop
+from search.engine.stop import Stop
+from search.outcome import Outcome
 from search.samplers import build_sampler
 from search.space import SearchSpace
 from tests.models import SMALL
