@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datasets.command_line import main
@@ -31,8 +32,8 @@ from results.tables import StandingEpochs, epochs_table, trials_table
 class Tables:
     """The three tables of a study (`results.schema`).
 
-    `missing_samples` counts the trials whose latest checkpoint is named but cannot be read: removed to save
-    space, or lost.
+    `missing_samples` counts the trials whose latest checkpoint is named but cannot be read (removed to save space, or
+    lost), and whose samples are in no earlier report.
     """
 
     trials: pa.Table
@@ -113,14 +114,17 @@ def gather(folder: Path) -> Tables:
 
 
 def _latest_samples(folder: Path, study: str, trials: Sequence[TrialHistory]) -> dict[str, pa.Table]:
-    """`SAMPLES` of each trial's latest checkpoint, by trial_id, without those that cannot be read."""
+    """`SAMPLES` of each trial's latest checkpoint, or of a report where that cannot be read, by trial_id."""
     with ThreadPoolExecutor() as pool:
-        parts = pool.map(lambda trial: _read_samples(folder / trial.checkpoint / SAMPLES_FILE), trials)
-        return {
-            trial.trial_id: _conformed(part, study, trial.trial_id)
-            for trial, part in zip(trials, parts, strict=True)
-            if part is not None
-        }
+        parts = list(pool.map(lambda trial: _read_samples(folder / trial.checkpoint / SAMPLES_FILE), trials))
+    found = {trial.trial_id: part for trial, part in zip(trials, parts, strict=True) if part is not None}
+    if len(found) < len(trials) and (reported := _read_samples(folder / REPORTS_FOLDER / SAMPLES_FILE)) is not None:
+        for trial in trials:  # what a report has of this very epoch outlives the checkpoint
+            of_epoch = (pc.field("trial_id") == trial.trial_id) & (pc.field("epoch") == trial.epochs[-1])
+            if trial.trial_id not in found and len(rows := reported.filter(of_epoch)):
+                found[trial.trial_id] = rows
+    ordered = [trial.trial_id for trial in trials if trial.trial_id in found]
+    return {trial_id: _conformed(found[trial_id], study, trial_id) for trial_id in ordered}
 
 
 def _read_samples(path: Path) -> pa.Table | None:

@@ -311,6 +311,8 @@ class SearchConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("history", self.history, HISTORIES)
+        if self.scheduler.name == "pbt" and self.budget.trials is None:
+            raise ConfigError("scheduler=pbt: its trials are one population; say how many with budget.trials")
 
     def training(self) -> TrainingConfig:
         """The training that trials vary."""

@@ -89,7 +89,7 @@ def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attrib
         attributes[QUEUED] = values
     return create_trial(
         state=state,
-        value=known[max(known)] if state == TrialState.COMPLETE else None,
+        value=known[max(known)] if known and state in (TrialState.COMPLETE, TrialState.PRUNED) else None,  # as `tell`
         params=values,
         distributions=_distributions(space, values),
         user_attrs={NUMBER: first.number, ORIGIN: first.origin, WAITS: waits} | ({} if values else {OUTSIDE: True}),

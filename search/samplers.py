@@ -13,7 +13,7 @@ What they make of this project's trials, read off Optuna's source (version 5.0):
 A trial that failed teaches none of them anything.
 """
 
-# ruff: noqa: ARG001 - the table's signature
+# ruff: noqa: ARG001, ARG002 - signatures of the table and of Optuna
 
 from __future__ import annotations
 

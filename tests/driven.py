@@ -176,11 +176,7 @@ class Session:
         if ser < 0:
             return self._told(trial, {"epoch": 0, "ser": 10.0, "failed": "RuntimeError: melted"}, last=True)
         name = f"checkpoint_{trial.epoch:06d}"
-        if self.samples:
-            make_checkpoint(trial.path / name, trial.epoch, ser, seed=trial.config["seed"] % 1000)
-        else:
-            (trial.path / name).mkdir(parents=True)
-            (trial.path / name / "resume.pt").write_text("state")
+        make_checkpoint(trial.path / name, trial.epoch, ser, trial.config["seed"] % 1000, self.samples)
         result = {
             "epoch": trial.epoch,
             "ser": ser,
@@ -252,17 +248,19 @@ def events(folder: Path) -> list[Event]:
     return list(read(folder / "events.jsonl"))
 
 
-def cut(whole: Path, config: SearchConfig, count: int) -> None:
+def cut(whole: Path, config: SearchConfig, count: int, samples: bool = False) -> None:
     """The study of `config` as `whole` was when it died after so many events: checkpoints come before their event.
 
     Optuna's storage is that of the end, which is ahead of the journal by more than a crash can make it.
     """
-    shutil.copytree(whole, config.folder())
+    shutil.copytree(whole, config.folder(), ignore=shutil.ignore_patterns("tune"))
     kept = events(whole)[:count]
     (config.folder() / "events.jsonl").write_text("".join(map(to_line, kept)), encoding="utf-8")
+    seeds = {event.trial_id: event.seed for event in kept if isinstance(event, TrialStarted)}
     for event in kept:
         if isinstance(event, EpochReported) and event.checkpoint is not None:
-            (config.folder() / event.checkpoint).mkdir(parents=True, exist_ok=True)
+            epoch, ser = int(event.metrics["epoch"]), event.metrics["ser"]
+            make_checkpoint(config.folder() / event.checkpoint, epoch, ser, seeds[event.trial_id] % 1000, samples)
 
 
 def trained(folder: Path) -> list[tuple[str, int]]:

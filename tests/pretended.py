@@ -90,3 +90,14 @@ def train_and_pretend_ser(config: Mapping[str, Any], job: TrialJob) -> None:
         trial.train_trial(config, job)
     finally:
         trial.tune = tune
+
+
+def pretend_to_train(config: Mapping[str, Any], job: TrialJob) -> None:
+    """Within what a real trial does: an error of the training is the trial's end, and is not tried again."""
+    from search.engine import trial
+
+    trained, trial._train = trial._train, pretend
+    try:
+        trial.train_trial(config, job)
+    finally:
+        trial._train = trained

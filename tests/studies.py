@@ -140,13 +140,14 @@ def metrics(epoch: int, ser: float) -> dict[str, float]:
     }
 
 
-def make_checkpoint(folder: Path, epoch: int, ser: float, seed: int = 0) -> None:
-    """A checkpoint folder: weights of a few bytes, and samples whose SER is about `ser`."""
+def make_checkpoint(folder: Path, epoch: int, ser: float, seed: int = 0, read: bool = True) -> None:
+    """A checkpoint folder: weights of a few bytes, and, if it has read anything, samples whose SER is about `ser`."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(bytes([seed % 256]) * 64)
     description = {"format": 1, "epoch": epoch, "config": {"model": {"decoder": {"dropout": 0.1}}}}
     (folder / "checkpoint.json").write_text(json.dumps(description), encoding="utf-8")
-    pq.write_table(samples(epoch, ser, seed), folder / "samples.parquet")
+    if read:
+        pq.write_table(samples(epoch, ser, seed), folder / "samples.parquet")
 
 
 def samples(epoch: int, ser: float, seed: int = 0) -> pa.Table:

@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # search.engine.tuning has its own, for SIGTERM too
     "RAY_memory_monitor_refresh_ms": "0",  # a trial that it kills aborts the whole search
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # if the GCS dies; Ray waits a minute, and then ends this process
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     OPEN_TO_THE_NETWORK: "0",  # every port on loopback, as on those; else they are open to the network
@@ -84,7 +85,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
         )
     except Exception as error:  # it raises a bare one where the machine is too busy to start it in time
         ray.shutdown()
-        raise ConfigError(f"Ray did not start: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"Ray did not start: {str(error).strip().partition(chr(10))[0]}") from None
     try:
         _tighten(Path(context.address_info["session_dir"]))
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ class Observer(tune.Callback):
         self.max_epochs = max_epochs
         self.reserve = reserve
         self.running: set[int] = set()
-        self._noted = 0
-        self._reported = time.monotonic()
+        self._noted = 0 if rule is None else len(rule.notes)  # those of earlier sessions were told then
+        self._reported = -math.inf
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune would keep its callbacks with the experiment, which nobody ever reads."""
@@ -98,6 +99,7 @@ class Observer(tune.Callback):
             )
         for ending in recovery.endings:
             self._record_end(int(ending.trial_id), ending.state, ending.message)
+        self._write_reports_now_and_then()  # they carry `study.json`, should that be lost
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins; or goes on after a pause or a crash, maybe with settings that it has not reported with."""

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
 from search.agenda import Agenda, Assignment, Ended
-from search.engine.stop import Stop
 from search.space import ORIGIN
+
+if TYPE_CHECKING:  # it needs the names below
+    from search.engine.stop import Stop
 
 # What a trial reports to Tune: the value that is minimised, the epoch it was reached in, all other numbers of that
 # epoch; or in place of them why it diverged, why it failed, or that the disk is full.

@@ -10,6 +10,7 @@ from ray import tune
 
 from search.chronicle import Chronicle
 from search.config import BudgetConfig
+from search.engine.searcher import METRICS
 from search.outcome import Outcome
 
 
@@ -54,10 +55,11 @@ class Stop:
         """The search is to end now."""
         return self.reason != Outcome.FINISHED
 
-    @property
-    def with_this_epoch(self) -> bool:
-        """It is to end with an epoch that is not written down yet."""
-        return self.early or self.chronicle.used.epochs + 1 >= (self.budget.epochs or math.inf)
+    def with_epoch(self, gpu_seconds: float) -> bool:
+        """It is to end with an epoch that is not written down yet, and took so long."""
+        budget, used = self.budget, self.chronicle.used
+        epochs, gpu_hours = budget.epochs or math.inf, budget.gpu_hours or math.inf
+        return self.early or used.epochs + 1 >= epochs or used.gpu_seconds + gpu_seconds >= gpu_hours * 3600
 
 
 class EndOfEpoch(tune.Stopper):
@@ -67,7 +69,7 @@ class EndOfEpoch(tune.Stopper):
         self.stop = stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.stop.with_this_epoch
+        return self.stop.with_epoch(result.get(METRICS, {}).get("gpu_seconds", 0.0))
 
     def stop_all(self) -> bool:
         return False

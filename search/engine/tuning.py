@@ -84,6 +84,7 @@ def run_trials(
     waiting = rule.waiting if rule is not None else ()
     study = optuna_study(folder, sampler, space, chronicle.replay.trials(), waiting)
     agenda = Agenda(config, space, chronicle, rule, recovery, study)
+    watchdog = Watchdog(config.study, config.trial.hang_minutes, console.say)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -99,7 +100,7 @@ def run_trials(
             name=str(chronicle.session),
             storage_path=str(folder / "tune"),
             verbose=0,
-            callbacks=[observer, Watchdog(config.study, config.trial.hang_minutes, console.say)],
+            callbacks=[observer, watchdog],
             stop=EndOfEpoch(stop),
             failure_config=tune.FailureConfig(max_failures=config.trial.retries),
         ),
@@ -107,7 +108,7 @@ def run_trials(
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # trials that fail are told by the console
     try:
-        with _graceful_stop(stop, console, config.trial.grace_seconds):
+        with watchdog.aside(), _graceful_stop(stop, console, config.trial.grace_seconds):
             tuner.fit()
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:

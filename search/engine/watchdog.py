@@ -6,8 +6,12 @@ killed, Tune takes its trials for dead once, begins them again, and waits withou
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +19,12 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
+from datasets.command_line import EXIT_USER_ERROR
 from datasets.errors import StudyError
 from search.engine.searcher import NUMBER
 
 SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_TO_NOTICE = 10.0  # that a thread which waits for a Ray that died gets to find out
 LONGEST_EPOCHS = 10.0  # so many of the longest one are no epoch any more
 LEAST_SECONDS = 1800.0
 ESSENTIAL = ("raylet", "gcs_server")  # without the dashboard and the monitors trials run all the same
@@ -105,6 +111,26 @@ class Watchdog(tune.Callback):
                 number = trial.config[NUMBER]
                 self.say(f"trial {number:>3}  no report for {limit / 60:.3g} minutes: its process is killed")
                 kill(trial)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Look from a thread of its own, too: Tune's may be waiting for an answer of the Ray that died, without end."""
+        over = threading.Event()
+        threading.Thread(target=self._look_aside, args=(over,), daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _look_aside(self, over: threading.Event) -> None:
+        """End this process if Ray died and nobody else does; the journal has all that was reported."""
+        while not over.wait(SECONDS_BETWEEN_LOOKS):
+            try:
+                check_ray(self.study)
+            except RayDiedError as error:
+                if not over.wait(SECONDS_TO_NOTICE):
+                    print(f"error: {error}", file=sys.stderr, flush=True)
+                    os._exit(EXIT_USER_ERROR)
 
     def limit(self, watched: Watched) -> float:
         """Seconds without a report, after which the trial counts as hung: as configured, or ten times its longest epoch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,14 @@ class Searched:
         folders = [f"paths.corpora={self.corpora}", f"paths.studies={self.studies}"]
         return [*folders, f"paths.log={self.studies / 'LOG.md'}", "data.limit=80"]
 
+    def words(self, study: str, trials: int = 5) -> list[str]:
+        """The words of that search, for a study of any name; one trial at a time, so that it can be done again."""
+        return [
+            *("space=dropout", "model=tiny", f"study={study}", *self.paths, *SMALL_MODEL),
+            *(f"budget.trials={trials}", "train.epochs=3", "confirm.rounds=2", "cluster.cpus=1"),
+            *("scheduler.grace_epochs=1", "scheduler.reduction_factor=2"),
+        ]
+
     @property
     def folder(self) -> Path:
         """The study `mine`."""
@@ -33,20 +41,5 @@ class Searched:
 @pytest.fixture(scope="session")
 def searched(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """`python -m search.run space=dropout study=mine`, with a smaller model, fewer staves and fewer epochs."""
-    studies = tmp_path_factory.mktemp("studies")
-    words = [
-        "space=dropout",
-        "model=tiny",
-        "study=mine",
-        f"paths.corpora={corpora}",
-        f"paths.studies={studies}",
-        f"paths.log={studies / 'LOG.md'}",
-        "data.limit=80",
-        "budget.trials=5",
-        "train.epochs=3",
-        "scheduler.grace_epochs=1",
-        "scheduler.reduction_factor=2",
-        "cluster.cpus=2",
-        *SMALL_MODEL,
-    ]
-    return Searched(run("search.run", *words), corpora, studies)
+    searched = Searched(Done(0, "", ""), corpora, tmp_path_factory.mktemp("studies"))
+    return replace(searched, done=run("search.run", *searched.words("mine")))

@@ -33,7 +33,7 @@ from search.rules import Action, build_rule
 from tests.end_to_end.pretended_search import Pretence, drive, link_of
 
 PRELOADED = ["tests.end_to_end.pretended_search", "results.figures", "ray.tune", "search.engine.tuning"]
-PATIENCE = 180.0  # seconds, after which a search that should have done something is taken for hung
+PATIENCE = 400.0  # seconds, after which a search that should have done something is taken for hung
 TRIALS, EPOCHS, GRACE = 8, 6, 2
 VARY = ("study", "time", "started", "ended", "checkpoint")  # columns that say when and where
 FINAL = ("completed", "pruned", "failed", "diverged")
@@ -41,11 +41,12 @@ FINAL = ("completed", "pruned", "failed", "diverged")
 
 @dataclass
 class Bench:
-    """Where searches are hurt: a folder, and everything random out of one seed."""
+    """Where searches are hurt: a folder, everything random out of one seed, and what studies are if they are let be."""
 
     root: Path
     corpora: Path
     random: random.Random
+    unhurt: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,10 @@ class Bench:
         scratch = self.root / f"case-{self._cases:03d}"
         scratch.mkdir()
         return Case(self, name, words, scratch, studies or scratch / "studies", pretence)
+
+
+class BusyError(Exception):
+    """The machine has too much to do for Ray to start."""
 
 
 @dataclass
@@ -86,7 +91,15 @@ class Session:
         return int(self.process.exitcode)
 
     def kill(self, number: signal.Signals) -> None:
+        """Send it a signal; it must be there."""
+        if not self.alive:
+            raise self.ended_early()
         os.kill(self.pid, number)
+
+    def ended_early(self) -> Exception:
+        """Why it is no more: Ray did not start in time, which happens on a busy machine, or a reason of its own."""
+        words = f"exit status {self.process.exitcode}: {self.words()[-2500:]}"
+        return BusyError(words) if "Ray did not start" in words else AssertionError(words)
 
     def words(self) -> str:
         """What it said."""
@@ -156,7 +169,12 @@ class Case:
         copy.sessions = list(self.sessions)
         return copy
 
-    def until(self, happened: Callable[[], bool]) -> bool:
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait for something that must happen."""
+        if not self.happens(happened):
+            raise self.sessions[-1].ended_early()
+
+    def happens(self, happened: Callable[[], bool]) -> bool:
         """Wait for something, or for the end of the session; whether it happened."""
         session, patience = self.sessions[-1], time.monotonic() + PATIENCE
         while not happened():
@@ -168,16 +186,16 @@ class Case:
             time.sleep(0.02)
         return True
 
-    def until_trained(self, more: int) -> bool:
-        """Wait for the beginning of so many more epochs."""
-        there = len(self.trained())
-        return self.until(lambda: len(self.trained()) >= there + more)
+    def trains(self, more: int) -> Callable[[], bool]:
+        """Whether so many more epochs than now have begun."""
+        wanted = len(self.trained()) + more
+        return lambda: len(self.trained()) >= wanted
 
     def finish(self, **pretence: Any) -> Session:
         """Resume it, and see that it is finished then."""
         session = self.resume(**pretence)
         if session.wait() != 0:
-            raise RuntimeError(f"{self.name} was not finished: {session.words()[-3000:]}")
+            raise session.ended_early()
         return session
 
 

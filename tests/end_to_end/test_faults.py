@@ -25,7 +25,8 @@ FAULTS = [
 def rows(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The command's table, by fault: each inflicted once, and three kills."""
     folder = tmp_path_factory.mktemp("faults")
-    words = ["kills=3", "times=1", f"faults={','.join(FAULTS)}", f"corpora={corpora}", f"table={folder / 'table.jsonl'}"]
+    words = ["kills=3", "times=1", f"faults={','.join(FAULTS)}"]
+    words += [f"corpora={corpora}", f"table={folder / 'table.jsonl'}"]
     subprocess.run(
         [sys.executable, "-m", "tests.end_to_end.fault_injection", *words],
         cwd=ROOT,

@@ -48,9 +48,15 @@ def test_the_tables_are_complete_and_agree(searched: Searched) -> None:
     trials, epochs, samples = (
         pd.read_parquet(searched.folder / "reports" / f"{name}.parquet") for name in ("trials", "epochs", "samples")
     )
-    assert sorted(trials["number"]) == list(range(5))
+    assert sorted(trials["number"]) == list(range(len(trials)))
     assert set(trials["state"]) <= {"completed", "pruned"}
     assert "completed" in set(trials["state"])
+    assert trials["repeats"].isna().sum() == 5
+    again = trials[trials["repeats"].notna()].sort_values("number")
+    assert 0 in set(again["repeats"])  # the base
+    assert again.groupby("seed")["repeats"].nunique().eq(2).all()  # it and the best share a seed
+    assert len(again) == 4
+    assert set(again["state"]) == {"completed"}
     completed = trials[trials["state"] == "completed"]
     assert (completed["epochs"] == 3).all()
     validation = PreparedCorpus.open(searched.corpora / "engraved-short").staves("validation")
@@ -81,7 +87,9 @@ def test_the_study_is_entered_in_the_log(searched: Searched) -> None:
     [entry] = [study for study in read_log(searched.studies / "LOG.md").studies() if study.name == "mine"]
     assert (entry.state, entry.space) == ("finished", ("dropout",))
     assert entry.command.startswith("python -m search.run space=dropout model=tiny study=mine")
-    best = pd.read_parquet(searched.folder / "reports" / "trials.parquet").query("state == 'completed'")
+    best = pd.read_parquet(searched.folder / "reports" / "trials.parquet").query(
+        "state == 'completed' and repeats.isna()"
+    )
     assert entry.ser == pytest.approx(best["ser"].min(), abs=1e-4)
     assert entry.ser_low is not None
     assert "base" in entry.verdict
@@ -91,7 +99,7 @@ def test_the_study_is_entered_in_the_log(searched: Searched) -> None:
 def test_optuna_knows_the_same_states(searched: Searched) -> None:
     storage = JournalStorage(JournalFileBackend(str(searched.folder / "optuna.journal")))
     told = {trial.number: trial.state.name for trial in optuna.load_study(study_name="mine", storage=storage).trials}
-    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet")
+    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet").query("repeats.isna()")
     names = {"completed": "COMPLETE", "pruned": "PRUNED"}
     assert told == {row.number: names[row.state] for row in trials.itertuples()}
 
@@ -213,6 +221,53 @@ def test_ctrl_c_lets_each_trial_finish_its_epoch_and_keeps_it(searched: Searched
     told = JournalStorage(JournalFileBackend(str(searched.studies / "stopped" / "optuna.journal")))
     states = {trial.state.name for trial in optuna.load_study(study_name="stopped", storage=told).trials}
     assert states <= {"PRUNED", "WAITING"}
+
+
+def test_a_search_that_is_interrupted_and_resumed_with_more_ends_as_one_that_had_it_all(searched: Searched) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "search.run", *searched.words("broken", trials=4)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "trial   1  epoch  1/3" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "resume=broken" in out
+    done = run("search.run", "resume=broken", "extend=+1", f"paths.studies={searched.studies}")
+    assert done.status == 0, done.err
+    assert done.err == ""
+    for name, by in (("trials", ["number"]), ("epochs", ["trial_id", "epoch"]), ("samples", ["trial_id", "staff_id"])):
+        tables = [
+            pd.read_parquet(searched.studies / study / "reports" / f"{name}.parquet").sort_values(by, ignore_index=True)
+            for study in ("mine", "broken")
+        ]
+        measured = [column for column in tables[0] if re.search("^study$|second|time|memory|created", column)]
+        pd.testing.assert_frame_equal(*(table.drop(columns=measured) for table in tables), check_exact=True)
+    entries = [study for study in read_log(searched.studies / "LOG.md").studies() if study.name == "broken"]
+    assert [entry.state for entry in entries] == ["finished"]
+
+
+def test_studies_are_listed_and_looked_at(
+    searched: Searched, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.run import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+    studies = f"paths.studies={searched.studies}"
+    main(["list", studies])
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "finished" in rows["mine"]
+    main(["status=mine", studies])
+    out = capsys.readouterr().out
+    assert "5 trials and 4 again with other seeds" in out
+    assert re.search(r"^ +0 +completed +3/3 +\d+\.\d %.* base *$", out, re.M)
 
 
 def test_a_search_that_runs_out_of_time_ranks_what_it_has(searched: Searched) -> None:

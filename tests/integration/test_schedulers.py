@@ -21,6 +21,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from datasets.errors import ConfigError
 from datasets.shards import PreparedCorpus
 from omr_model import checkpoint
 from omr_model.config import OptimizerConfig, TrainConfig, TrainingConfig, replace_fields
@@ -220,7 +221,8 @@ class TestOfAllSchedulers:
 
     def test_the_study_is_finished_and_every_trial_has_ended(self, story: Story) -> None:
         assert story.outcome == Outcome.FINISHED
-        assert set(story.states.values()) <= {"completed", "pruned", "failed"}
+        waits = {"paused"} if story.folder.name == "promotion" else set()  # at a rung that has no room for it
+        assert set(story.states.values()) <= {"completed", "pruned", "failed"} | waits
         assert list(story.states) == list(range(len(story.states)))
         told = {trial.state for trial in optuna_trials(story).values()}
         assert told <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
@@ -230,10 +232,10 @@ class TestOfAllSchedulers:
         assert tables.trials.num_rows == len(story.states)
         assert tables.epochs.num_rows == sum(len(set(trial.reports)) for trial in story.trials.values())
 
-    def test_one_checkpoint_a_trial_is_kept_and_none_to_go_on_from(self, story: Story) -> None:
-        for number in story.trials:
-            assert len(list(story.folder.glob(f"tune/1/trial-{number:04d}-*/checkpoint_*"))) <= 1
-        assert list(story.folder.glob("tune/1/*/*/resume.pt")) == []
+    def test_nothing_to_go_on_from_is_kept_of_a_trial_that_has_ended(self, story: Story) -> None:
+        for number, trial in story.trials.items():
+            kept = [path.name for path in story.folder.glob(f"tune/1/trial-{number:04d}-*/checkpoint_*/resume.pt")]
+            assert len(kept) == (2 if trial.state == "paused" else 0)
 
 
 def test_asha_stops_trials_at_its_rungs(stories: dict[str, Story]) -> None:
@@ -324,6 +326,11 @@ def test_pbt_tells_optuna_nothing_of_settings_that_it_did_not_suggest(population
             assert trial.state == TrialState.COMPLETE
 
 
+def test_pbt_wants_to_know_how_many_it_has() -> None:
+    with pytest.raises(ConfigError, match="scheduler=pbt: its trials are one population; say how many"):
+        SearchConfig(scheduler=SchedulerConfig(name="pbt"), budget=BudgetConfig(trials=None, hours=1.0))
+
+
 def test_pbt_starts_a_trial_once_on_the_terminal(population: Story) -> None:
     for number in population.trials:
         assert population.said.count(f"trial {number:>3}  starts") == 1
@@ -349,7 +356,6 @@ def test_pbt_goes_on_with_the_real_trainer(cluster: Cluster, corpus: PreparedCor
     assert (number, donor, epoch) == (1, 0, 1)
     assert after.params[DEPTH] == 1
     assert after.params[RATE] not in (1e-7, 3e-3)
-    [folder] = story.folder.glob("tune/1/trial-0001-*/checkpoint_*")
-    description = checkpoint.describe(folder)
+    description = checkpoint.describe(max(story.folder.glob("tune/1/trial-0001-*/checkpoint_0*")))
     assert description.epoch == 2
     assert dataclasses.replace(description.config, train=base.train) == replace_fields(base, after.params)

@@ -171,6 +171,7 @@ def test_a_good_base_outside_of_the_space_does_not_tell_tpe_that_anything_is_as_
         one = engine("tpe", OUTSIDE)
         if not queued:
             one.study = optuna.create_study(sampler=one.study.sampler)
+            one.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))  # numbers are seeds
         for _ in range(12 + queued):
             one.start()
             trial = one.running.pop()

@@ -1,0 +1,129 @@
+"""`list`, `status=NAME` and `stop=NAME`: what they print, and of what."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import StudyError
+from results.journal import Journal, SessionEnded, SessionStarted, TrialStarted
+from search import manage
+from search.lock import Driver, driving
+from search.manage import ManageConfig, show_list, show_status, stop
+from search.run import main
+from tests.studies import FakeTrial, make_study
+
+BUDGET: dict[str, float | int | None] = {"trials": 8, "epochs": None, "hours": 2.0, "gpu_hours": None}
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    """`done` has finished; `dead` was killed in the middle of a trial."""
+    done = [FakeTrial(0, (0.5, 0.4, 0.3), origin="base"), FakeTrial(1, (0.6,), state="pruned")]
+    done.append(FakeTrial(2, (0.5, 0.4, 0.31), repeats=0))
+    folder = make_study(tmp_path, done, name="done")
+    Journal(folder / "events.jsonl").append(SessionEnded("finished", 3600.0, 0.0))
+    folder = make_study(tmp_path, [FakeTrial(0, (0.5,), state=None)], name="dead")
+    Journal(folder / "events.jsonl").append(SessionStarted(1, "code", "command", BUDGET, [], 0.0))
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    main([*words])
+    return capsys.readouterr().out
+
+
+def test_the_list_has_each_study_with_its_state(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (studies / "nothing").mkdir()
+    lines = printed(capsys, "list", f"paths.studies={studies}").splitlines()
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines}
+    assert set(rows) == {"study", "done", "dead"}
+    assert "finished 1 completed, 1 pruned 30.0 %" in rows["done"]
+    assert "died; resume goes on 1 running - " in rows["dead"]
+
+
+def test_a_damaged_study_is_listed_as_that(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = studies / "dead" / "events.jsonl"
+    journal.write_text("no JSON\n" + journal.read_text())
+    show_list(ManageConfig(studies=str(studies)))
+    out = " ".join(capsys.readouterr().out.split())
+    assert "damaged: " in out
+    assert "events.jsonl, line 1" in out
+    assert "done" in out
+
+
+def test_without_studies_the_list_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "list", f"paths.studies={tmp_path}") == f"no study yet in {tmp_path}\n"
+
+
+def test_status_shows_each_trial_and_how_to_go_on(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "status=dead", f"paths.studies={studies}")
+    assert "dead       died; resume goes on" in out
+    assert "1 trials, 1 epochs" in out
+    assert "budget 8 trials, 2 hours" in out
+    [row] = [line.split() for line in out.splitlines() if line.split()[:2] == ["0", "died"]]
+    assert row[2:5] == ["1/3", "50.0", "%"]
+    assert out.splitlines()[-1] == "to go on   python -m search.run resume=dead"
+
+
+def test_status_tells_repeats_from_trials(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "status=done", f"paths.studies={studies}")
+    assert "2 trials and 1 again with other seeds, 7 epochs, 1.00 hours" in out
+    assert "trial 0 with another seed" in out
+
+
+def test_status_of_one_that_runs_says_by_whom(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with driving(studies / "dead"):
+        show_status(ManageConfig(name="dead", studies=str(studies)))
+    out = capsys.readouterr().out
+    assert f"running (process {os.getpid()} on " in out
+    assert "died" not in out
+    assert "to go on" not in out
+
+
+@pytest.mark.parametrize("tool", [show_status, stop])
+def test_a_study_that_is_not_there_is_not_there(tool: object, studies: Path) -> None:
+    with pytest.raises(StudyError, match=r"study=ded: no such study .*did you mean dead"):
+        tool(ManageConfig(name="ded", studies=str(studies)))  # type: ignore[operator]
+
+
+def test_stop_tells_the_process_that_drives(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(manage.os, "kill", lambda pid, number: sent.append((pid, number)))
+    with driving(studies / "dead"):
+        main(["stop=dead", f"paths.studies={studies}"])
+        main(["stop=dead", "now=true", f"paths.studies={studies}"])
+    process = os.getpid()
+    assert sent == [(process, signal.SIGINT), (process, signal.SIGINT), (process, signal.SIGALRM)]
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith(f"dead ends with the epochs that its trials are in (process {process} on ")
+    assert out[1].startswith("dead ends now")
+
+
+def test_stop_refuses_where_there_is_nothing_to_stop_or_it_is_elsewhere(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StudyError, match="study=dead is not running"):
+        stop(ManageConfig(name="dead", studies=str(studies)))
+    monkeypatch.setattr(manage, "driver", lambda _: Driver(7, "another-host", "today"))
+    with pytest.raises(StudyError, match="process 7 on another-host, since today; stop it there"):
+        stop(ManageConfig(name="dead", studies=str(studies)))
+
+
+def test_a_study_that_has_only_begun_has_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_study(tmp_path, [])
+    show_status(ManageConfig(name="demo", studies=str(tmp_path)))
+    assert "demo       not begun" in capsys.readouterr().out
+    Journal(folder / "events.jsonl").append(TrialStarted("0000", 0, 0, {}, 0.0))
+    show_status(ManageConfig(name="demo", studies=str(tmp_path)))
+    assert "0/3" in capsys.readouterr().out
