@@ -40,6 +40,7 @@ RESUME_STATE = {"epoch", "first_loss", "optimizer", "scaler", "torch_rng", "cuda
 # sorts them into groups, and the fused kernels keep their state in other forms, so neither may.
 CHANGEABLE = ("loss.", "optimizer.", "train.mix.", "train.dropout.")
 RATES = ("drop_rate", "drop_path_rate", "dropout", "attention_dropout")
+PLACES = ("train.device", "train.workers")  # where a training runs, which is for each machine to say
 FIXED = ("optimizer.decay_norms", "optimizer.decay_biases", "optimizer.decay_embeddings", "optimizer.fused")
 
 
@@ -143,7 +144,7 @@ def may_change(target: str) -> bool:
 
 
 def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
-    """Put a trainer where it was when the checkpoint was written; it goes on to the same numbers.
+    """Put a trainer where it was when the checkpoint was written; on the same device it goes on to the same numbers.
 
     Everything is read and checked before the trainer is touched.
 
@@ -170,7 +171,8 @@ def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
     if adopt:
         for group, options in zip(_groups(trainer), own, strict=True):
             group.update(options)  # betas and weight decay came with the state
-    trainer.scaler.load_state_dict(state["scaler"])
+    if state["scaler"]:  # of a training on a CPU there is none, and a GPU begins with its own
+        trainer.scaler.load_state_dict(state["scaler"])
     trainer.epoch = state["epoch"]
     loss_changed = any(target.startswith("loss.") for target in changed)
     trainer.first_loss = math.inf if loss_changed else state["first_loss"]  # of another loss it says nothing
@@ -206,9 +208,9 @@ def restore_newest(trainer: Trainer, folders: Sequence[Path], adopt: bool = Fals
 
 
 def _differences(one: TrainingConfig, other: TrainingConfig) -> list[str]:
-    """The leaves that are not the same."""
+    """The leaves that are not the same, of those that say what is trained."""
     others = flat_fields(other)
-    return [target for target, value in flat_fields(one).items() if value != others[target]]
+    return [target for target, value in flat_fields(one).items() if value != others[target] and target not in PLACES]
 
 
 def _groups(trainer: Trainer) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from datasets.errors import CorpusError
 from datasets.manifest import Manifest
+from results.evidence import Decision
 from results.fidelity import Fidelity
 from results.gather import Tables
 from results.journal import SessionStarted
@@ -19,6 +20,7 @@ from results.ranking import RankedTrial, base, rank
 from results.roles import in_thirds, moving, together, value_text
 from results.study import StudyRecord
 from results.verdict import percent
+from results.winner import winner_if_any
 
 EDGE = 0.02  # of a range: so near its end
 TRIALS_PER_PARAMETER = 10  # a rule of thumb for tree-structured Parzen estimators
@@ -42,38 +44,30 @@ class Caution:
     text: str
 
 
-def cautions(
-    study: StudyRecord, tables: Tables, sessions: Sequence[SessionStarted], fidelity: Fidelity
-) -> list[Caution]:
+def cautions(study: StudyRecord, tables: Tables, fidelity: Fidelity, decisions: Sequence[Decision]) -> list[Caution]:
     """All that there is to warn of, the gravest first.
 
     Args:
         study: the study's record.
         tables: as they are gathered now.
-        sessions: the processes that drove it (`Replay.sessions`).
         fidelity: of its rungs.
+        decisions: on its trials.
     """
     ranking = rank(tables.trials)
-    best = ranking[0] if ranking and ranking[0].rank is not None else None
+    best = winner_if_any(ranking, decisions)
     texts: dict[str, Iterator[str]] = {
         "base": _base(ranking),
-        "code": _changes(sessions),
+        "code": _changes(tables.sessions),
         "corpus": _corpus(study),
         "lost trials": _lost(ranking),
         "samples": _samples(ranking, tables.samples),
-        "seeds": _seeds(ranking),
+        "seeds": _seeds(ranking, decisions),
         "few trials": _few(study, ranking),
         "stopping early": iter([fidelity.warning] if fidelity.warning else []),
         "edge": _edges(study, ranking, best),
         "training": _training(best, tables.epochs),
     }
     return [Caution(name, text) for name, found in texts.items() for text in found]
-
-
-def seeds_of(trial: RankedTrial, ranking: Sequence[RankedTrial]) -> list[float]:
-    """SER of a trial's setting with each seed it was trained to the same epoch with, its own first."""
-    again = [one for one in ranking if one.repeats == trial.number and _ended(one)]
-    return [one.ser for one in (trial, *again) if one.epochs == trial.epochs and one.ser is not None]
 
 
 def _base(ranking: Sequence[RankedTrial]) -> Iterator[str]:
@@ -141,20 +135,18 @@ def _ended(trial: RankedTrial) -> bool:
     return trial.state == "completed" and trial.ser is not None
 
 
-def _seeds(ranking: Sequence[RankedTrial]) -> Iterator[str]:
-    """Whether one setting with other seeds spreads as far as the settings do."""
-    contenders = [trial for trial in ranking if trial.rank is not None]
-    repeated = [sers for trial in contenders if len(sers := seeds_of(trial, ranking)) > 1]
-    if not repeated or len(contenders) < 3:
+def _seeds(ranking: Sequence[RankedTrial], decisions: Sequence[Decision]) -> Iterator[str]:
+    """Whether one setting with other seeds spreads as far as settings do, whose SER holds a seed's luck each."""
+    sers = [trial.ser for trial in ranking if trial.rank is not None and trial.ser is not None]
+    told = [decision for decision in decisions if not np.isnan(decision.difference)]
+    if not told or len(sers) < 3:
         return
-    freedom = sum(len(sers) - 1 for sers in repeated)
-    within = float(np.sqrt(sum(np.var(sers) * len(sers) for sers in repeated) / freedom))
-    between = float(np.std([trial.ser for trial in contenders if trial.ser is not None], ddof=1))
-    if freedom > 1 and within >= between:
+    within, between = max(told, key=lambda one: one.rounds).seed_spread, float(np.std(sers, ddof=1))
+    if within**2 >= between**2 - within**2:
         yield (
-            f"Seeds differ more than settings: the SER of one setting spreads by {_points(within)} over its seeds, "
-            f"those of the {len(contenders)} settings by {_points(between)} (standard deviations). The order of the "
-            "settings is chance; train longer, or on more staves, or search a wider space."
+            f"Seeds differ as much as settings: the SER of one setting spreads by {_points(within)} over its seeds, "
+            f"those of the {len(sers)} settings with a seed each by {_points(between)} (standard deviations). Much of "
+            "the order of the settings is chance; train longer, or on more staves, or search a wider space."
         )
 
 

@@ -4,7 +4,8 @@ report.md            what it is, how good, how sure, where it comes from
 model.safetensors    the weights
 checkpoint.json      what `omr_model.predict` needs beside them
 config.json          the trial's whole configuration
-metrics.json         the trial's rows of `trials` and `epochs`, and the verdicts against the base
+metrics.json         the trial's rows of `trials` and `epochs`, the decisions of the study (`results.evidence`), and,
+                     only where none is about the trial, its one seed against the base's
 samples.parquet      what it read on every validation staff
 curve.png            SER and losses by epoch
 """
@@ -29,11 +30,12 @@ from results.evidence import Decision
 from results.figures import training_curve
 from results.findings import Findings, findings
 from results.gather import gather, to_parquet
-from results.ranking import RankedTrial, best, chosen, rank
+from results.ranking import RankedTrial, chosen, rank
 from results.samples import SAMPLES_FILE
 from results.study import DEFAULT_STUDIES, find_study, read_study
 from results.trial_report import CURVE_FILE, TrialReport
 from results.verdict import against_base
+from results.winner import winner
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
 WEIGHTS_FILE, DESCRIPTION_FILE, REPORT_FILE = "model.safetensors", "checkpoint.json", "report.md"
@@ -44,7 +46,7 @@ class ExportConfig:
     """Attributes.
 
     study: name of the study.
-    trial: id or number of a trial; empty for the best.
+    trial: id or number of a trial; empty for the one that the study ends with (`results.winner`).
     to: the folder to write; empty for `results/exports/` and the study's name.
     overwrite: replace an export that is there.
     studies: folder of the studies.
@@ -86,32 +88,32 @@ def export(config: ExportConfig) -> Export:
 
     tables = gather(source)
     ranking = rank(tables.trials)
-    trial = chosen(ranking, config.trial) if config.trial else best(ranking)
+    found = findings(source, tables)
+    trial = chosen(ranking, config.trial) if config.trial else winner(ranking, found.decisions)
     checkpoint = _checkpoint(source, trial)
     description = _description(checkpoint)
     epochs = tables.epochs.filter(pc.field("trial_id") == trial.trial_id)
     epoch = _epoch_of_weights(epochs, description["epoch"])
-    report = TrialReport(
-        read_study(source), ranking, trial, epoch, tables.samples, str(target), findings(source, tables)
-    )
+    report = TrialReport(read_study(source), ranking, trial, epoch, tables.samples, str(target), found)
 
     with new_folder(target) as folder:
         for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
             shutil.copyfile(checkpoint / name, folder / name)
         _write_json(folder / "config.json", description["config"])
-        compared = against_base(trial, ranking, tables.samples)
+        decided = any(trial.number in (one.candidate, one.base) for one in found.decisions)
+        compared = None if decided else against_base(trial, ranking, tables.samples)
         metrics = {
             "trial": _row(tables.trials, trial),
             "epoch": epoch,
             "against_base": compared and asdict(compared),
-            "decisions": [_decided(decision) for decision in report.findings.decisions],
+            "decisions": [_decided(decision) for decision in found.decisions],
         }
         _write_json(folder / "metrics.json", metrics)
         samples = tables.samples.filter(pc.field("trial_id") == trial.trial_id)
         (folder / SAMPLES_FILE).write_bytes(to_parquet(samples))
         training_curve(epochs, f"Trial {trial.number} of study {config.study}", folder / CURVE_FILE)
         (folder / REPORT_FILE).write_text(report.text(), encoding="utf-8")
-    return Export(target, trial, report.verdict(), report.findings)
+    return Export(target, trial, report.verdict(), found)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

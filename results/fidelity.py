@@ -25,7 +25,8 @@ from results.study import StudyRecord
 LEAST_TRIALS = 5  # below, a rank correlation cannot be told
 RESAMPLES = 1000
 LOW_TAU = 0.5  # three pairs of trials in four are in the same order
-LOSS_SHARE = 0.25  # of the finally best that may be stopped without a warning
+LOSS_SHARE, LEAST_LOST = 0.25, 2  # of the finally best that may be stopped without a warning; one may be chance
+GOOD_TAU = 0.8  # if it may be as high, the order is not what lost them
 HALVING = ("asha", "promotion", "hyperband")
 ADAPTING = ("asha", "promotion")  # `scheduler.adapt` is theirs
 
@@ -54,8 +55,13 @@ class Rung:
 
     @property
     def misleads(self) -> bool:
-        """Whether the whole interval is low, or too many of the finally best would have been stopped."""
-        return self.high < LOW_TAU or self.lost > LOSS_SHARE * self.best
+        """Whether the order is another one, or too many of the finally best would have been stopped."""
+        return self.turned or (self.lost >= LEAST_LOST and self.lost > LOSS_SHARE * self.best and self.high < GOOD_TAU)
+
+    @property
+    def turned(self) -> bool:
+        """Whether the whole interval is low."""
+        return self.high < LOW_TAU
 
 
 @dataclass(frozen=True)
@@ -179,9 +185,17 @@ def _warning(rungs: Sequence[Rung], scheduler: str, reduction: int, last: int) -
     if not bad:
         return ""
     worst = bad[-1]
-    seen = f"The order after epoch {worst.epoch} is not the one at the end (tau {worst.tau:.2f}"
-    seen += f", 95 % interval {worst.low:.2f} to {worst.high:.2f}; "
-    seen += f"{worst.lost} of the {worst.best} finally best would have been stopped there). "
+    tau = f"tau {worst.tau:.2f}, 95 % interval {worst.low:.2f} to {worst.high:.2f}"
+    if worst.turned:
+        seen = (
+            f"The order after epoch {worst.epoch} is not the one at the end ({tau}; {worst.lost} of the {worst.best} "
+        )
+        seen += "finally best would have been stopped there). "
+    else:
+        seen = (
+            f"Of the {worst.best} finally best, {worst.lost} would have been stopped after epoch {worst.epoch}, though "
+        )
+        seen += f"the order then is partly that at the end ({tau}). "
     later = worst.epoch * reduction
     advice = f"scheduler.grace_epochs={later} compares later" if later < last else "scheduler=none stops nobody"
     if scheduler in ADAPTING:

@@ -18,28 +18,31 @@ import pyarrow as pa
 from datasets.command_line import main
 from datasets.files import write_atomically
 from results.cautions import Caution, cautions
-from results.evidence import Decision, decide
+from results.evidence import Decision, decisions_of
 from results.fidelity import Fidelity, fidelity
 from results.gather import Tables, gather, to_parquet
 from results.importance import Importance, importance
-from results.journal import read
 from results.ranking import rank
-from results.replay import Replay
-from results.report_sections import number_text, real_effects
+from results.report_sections import doubt, number_text, real_effects
 from results.schema import IMPORTANCE, RUNGS, STUDY_KEY
-from results.study import DEFAULT_STUDIES, EVENTS_FILE, REPORTS_FOLDER, StudyRecord, find_study, read_study, to_json
+from results.study import DEFAULT_STUDIES, REPORTS_FOLDER, StudyRecord, find_study, read_study, to_json
+from results.verdict import verdict
+from results.winner import winner_if_any
 
 WIDTH, MOST_LINES = 118, 25
 NO_VERDICT = "No verdict: no trial has been trained again with other seeds beside the base."
 MOST_EFFECTS, MOST_CAUTIONS = 4, 5  # in the terminal
-CONFIRM: dict[str, Any] = {"top": 1, "rounds": 4, "worthwhile": 0.01}  # of studies older than their own
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a study, by the modules of the same names."""
+    """What is known of a study, by the modules of the same names.
+
+    `verdict` says the decisions in words, and how good the trial is that the study ends with; "" if there is none.
+    """
 
     study: str
+    verdict: str
     decisions: tuple[Decision, ...]
     fidelity: Fidelity
     importance: Importance
@@ -79,14 +82,15 @@ def findings(folder: Path, tables: Tables | None = None) -> Findings:
     study, tables = read_study(folder), tables or gather(folder)
     ranking = rank(tables.trials)
     rungs = fidelity(study, ranking, tables.epochs)
-    sessions = Replay(read(folder / EVENTS_FILE)).sessions
-    confirm = {name: study.config.get("confirm", {}).get(name, value) for name, value in CONFIRM.items()}
+    decisions = decisions_of(study, tables)
+    best = winner_if_any(ranking, decisions)
     return Findings(
         study=study.name,
-        decisions=tuple(decide(tables.trials, tables.samples, **confirm)),
+        verdict="" if best is None else verdict(best, ranking, tables.samples, decisions),
+        decisions=tuple(decisions),
         fidelity=rungs,
         importance=importance(study, ranking, tables.epochs),
-        cautions=tuple(cautions(study, tables, sessions, rungs)),
+        cautions=tuple(cautions(study, tables, rungs, decisions)),
     )
 
 
@@ -102,26 +106,22 @@ def text(found: Findings) -> str:
     """The findings for a terminal, verdict first, in some `MOST_LINES` lines."""
     effects, warned = real_effects(found.importance), [caution.text for caution in found.cautions]
     lines = [
-        *(map(_decision_text, found.decisions) if found.decisions else [NO_VERDICT]),
-        *_bulleted("What moves what, beyond noise", effects, MOST_EFFECTS),
+        found.verdict,
+        *([] if found.decisions else [NO_VERDICT]),
+        *_bulleted(f"What moves what, beyond noise, {_compared(found.importance)}", effects, MOST_EFFECTS),
+        *([doubt(found.importance, found.fidelity)] if effects else []),
         *([] if effects else [_nothing_moves(found.importance)]),
         *_rungs_text(found.fidelity),
         *_bulleted("To bear in mind", warned, MOST_CAUTIONS),
     ]
-    wrapped = [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="    ")]
+    wrapped = [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    ]
     if len(wrapped) > MOST_LINES:
         wrapped = [*wrapped[: MOST_LINES - 1], "... all of it is in report.md of the exported trial"]
     return "\n".join(wrapped)
-
-
-def _decision_text(decision: Decision) -> str:
-    """One verdict, in a line or two."""
-    known = not math.isnan(decision.low)
-    ends = f"95 % interval {_points(decision.low)} to {_points(decision.high)}"
-    figures = f", {_points(decision.difference)} points of SER against the base ({ends})" if known else ""
-    needed = f"; {decision.needed}" if decision.needed else ""
-    seeds = f", with {decision.seeds} seeds against {decision.base_seeds}"
-    return f"{decision.verdict.capitalize()}: trial {decision.candidate}{figures}{seeds}{needed}."
 
 
 def _bulleted(title: str, texts: Sequence[str], most: int) -> list[str]:
@@ -133,7 +133,11 @@ def _bulleted(title: str, texts: Sequence[str], most: int) -> list[str]:
 def _nothing_moves(found: Importance) -> str:
     if not found.knobs:
         return "What moves what cannot be told: too few trials to compare, or nothing that varied."
-    return f"What moves what: nothing beyond noise, in {found.trials} trials after epoch {found.epoch}."
+    return f"What moves what: nothing beyond noise, {_compared(found)}."
+
+
+def _compared(found: Importance) -> str:
+    return f"in {found.trials} trials after epoch {found.epoch} ({found.when})"
 
 
 def _rungs_text(found: Fidelity) -> list[str]:
@@ -146,10 +150,6 @@ def _rungs_text(found: Fidelity) -> list[str]:
         ]
     told = ", ".join(f"{number_text(rung.tau)} after epoch {rung.epoch}" for rung in found.rungs)
     return [f"Order of the trials against that at the end (Kendall's tau): {told}."]
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}"
 
 
 def _importance_table(study: StudyRecord, found: Findings) -> pa.Table:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from datasets.command_line import main
 from datasets.files import write_atomically
-from results.journal import read
+from results.journal import SessionEnded, SessionStarted, read
 from results.manual import read_manual
 from results.replay import Replay, TrialHistory
 from results.samples import SAMPLES_FILE
@@ -33,13 +33,17 @@ class Tables:
     """The three tables of a study (`results.schema`).
 
     `missing_samples` counts the trials whose latest checkpoint is named but cannot be read (removed to save space, or
-    lost), and whose samples are in no earlier report.
+    lost), and whose samples are in no earlier report. `sessions` are the processes that drove the study, and `seconds`
+    for how long in all; `outcome` is how the latest of them ended, None if it was killed or goes on.
     """
 
     trials: pa.Table
     epochs: pa.Table
     samples: pa.Table
     missing_samples: int
+    sessions: tuple[SessionStarted, ...] = ()
+    seconds: float = 0.0
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,11 @@ def gather(folder: Path) -> Tables:
         StudyError: no study, or a damaged `study.json`, journal or `manual.json`.
     """
     study = read_study(folder)
-    replay = Replay(read(folder / EVENTS_FILE))
+    replay, outcome = Replay(), None
+    for event in read(folder / EVENTS_FILE):
+        replay.add(event)
+        if isinstance(event, (SessionStarted, SessionEnded)):
+            outcome = event.outcome if isinstance(event, SessionEnded) else None
     saved = [trial for trial in replay.trials() if trial.checkpoint is not None]
     samples = _latest_samples(folder, study.name, saved)
     intervals = {
@@ -110,6 +118,9 @@ def gather(folder: Path) -> Tables:
         epochs=epochs_table(standing, study.name).replace_schema_metadata(metadata),
         samples=pa.concat_tables([SAMPLES.empty_table(), *samples.values()]).replace_schema_metadata(metadata),
         missing_samples=len(saved) - len(samples),
+        sessions=tuple(replay.sessions),
+        seconds=replay.seconds,
+        outcome=outcome,
     )
 
 

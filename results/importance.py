@@ -10,7 +10,12 @@ noise shows something in one table of twenty, however many parameters and classe
 single cells would need thousands of shuffles and would not know that the classes add up to the SER. The statistic is
 Kruskal's and Wallis' between the thirds, which uses the order of all trials; PED-ANOVA's own looks at the best alone.
 
-Trials are compared at equal effort: after the first rung, where nobody had been stopped, or at the end.
+The chance is that of one knob among random settings. A sampler that learns moves knobs together once one of them
+matters: beside one that does, one that does nothing was called real in 5 % of simulated studies of 20 trials and 12 %
+of 40 with TPE, and in 1 to 2 % with random settings.
+
+Trials are compared at equal effort: at the end, if enough came there and nobody was stopped; else after the first rung,
+where nobody had been stopped. Those that reach the end of a study that stops trials were chosen by their early SER.
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 METRICS = ("ser", *(f"ser_{name}" for name in SER_BRANCHES), *(f"ser_class_{name}" for name in ERROR_CLASSES))
-LEAST_TRIALS, ENOUGH_TRIALS = 10, 20  # to tell anything; to prefer the end to the first rung
+LEAST_TRIALS, ENOUGH_TRIALS = 10, 20  # to tell anything; to prefer the end to a first rung
 LEAST_IN_LEVEL = 3
 REACHED = 0.8  # of the trials, by the epoch that stands in for a first rung
 BEST_SHARE = 1 / 3  # PED-ANOVA's target quantile; Optuna's own tenth is one trial of ten
@@ -95,6 +100,7 @@ class Importance:
 
     Attributes:
         basis: `early` (after the first rung) or `final`; "" if there is nothing to go by.
+        when: what that epoch is, in words.
         epoch: that the trials are compared after.
         trials: that are compared.
         knobs: in the order of the space; without those that never varied, or of which no two levels have
@@ -105,6 +111,7 @@ class Importance:
     epoch: int
     trials: int
     knobs: tuple[Knob, ...]
+    when: str = ""
 
 
 def importance(
@@ -118,14 +125,14 @@ def importance(
         epochs: its `epochs` table.
         resamples: for the intervals of the shares, which take most of the time.
     """
-    basis, epoch, trials, rows = _basis(study, ranking, epochs)
+    basis, epoch, trials, rows, when = _basis(study, ranking, epochs)
     metrics = [name for name in METRICS if _varies([row[name] for row in rows])]
     if not basis or not metrics:
-        return Importance(basis if metrics else "", epoch, len(trials), ())
+        return Importance(basis if metrics else "", epoch, len(trials), (), when)
     found = [_Values.of(study, targets, trials) for targets in together(study, study.parameters, trials)]
     values = [one for one in found if len(one.levels) > 1]
     if not values:
-        return Importance(basis, epoch, len(trials), ())
+        return Importance(basis, epoch, len(trials), (), when)
     results_NC = np.array([[row[name] for name in metrics] for row in rows], dtype=np.float64)
     chance_KC = _chances(values, results_NC)
     divergence_KC = _divergences(values, results_NC, range(len(trials)))
@@ -147,29 +154,34 @@ def importance(
             for c, metric in enumerate(metrics)
         ]
         knobs.append(Knob(one.targets, int(one.having.sum()), tuple(cells)))
-    return Importance(basis, epoch, len(trials), tuple(knobs))
+    return Importance(basis, epoch, len(trials), tuple(knobs), when)
 
 
 def _basis(
     study: StudyRecord, ranking: Sequence[RankedTrial], epochs: pa.Table
-) -> tuple[str, int, list[RankedTrial], list[Mapping[str, Any]]]:
-    """Where trials are compared, and the rows of `epochs` there.
+) -> tuple[str, int, list[RankedTrial], list[Mapping[str, Any]], str]:
+    """Where trials are compared, the rows of `epochs` there, and what that epoch is, in words.
 
     A population changes settings on the way, so that only its end belongs to them.
     """
     own = [trial for trial in ranking if trial.repeats is None]
     final = [trial for trial in own if trial.rank is not None]
-    choices = [("final", final[0].epochs, final)] if final else []
+    stopped = any(trial.state in ("pruned", "paused") for trial in own)
+    ending = "the end, for which trials were chosen by how they had begun" if stopped else "the end"
+    choices = [("final", final[0].epochs, final, ending)] if final else []
     if study.config.get("scheduler", {}).get("name") != "pbt":
-        early = _early_epoch(study, own)
-        choices.insert(len(final) >= ENOUGH_TRIALS, ("early", early, [trial for trial in own if trial.epochs >= early]))
-    for basis, epoch, trials in choices:
+        early, rungs = _early_epoch(study, own), rung_epochs(study)
+        when = "the first rung, where nobody had been stopped" if rungs else "which nearly all trials reached"
+        reached = [trial for trial in own if trial.epochs >= early]
+        prefer_end = not rungs or (len(final) >= ENOUGH_TRIALS and not stopped)
+        choices.insert(prefer_end, ("early", early, reached, when))
+    for basis, epoch, trials, when in choices:
         rows = {row["trial_id"]: row for row in epochs.filter(pc.field("epoch") == epoch).to_pylist()}
         told = [trial for trial in trials if rows.get(trial.trial_id, {}).get("ser") is not None]
         if len(told) >= LEAST_TRIALS:
             told.sort(key=lambda trial: trial.number)
-            return basis, epoch, told, [rows[trial.trial_id] for trial in told]
-    return "", 0, [], []
+            return basis, epoch, told, [rows[trial.trial_id] for trial in told], when
+    return "", 0, [], [], ""
 
 
 def _early_epoch(study: StudyRecord, trials: Sequence[RankedTrial]) -> int:

@@ -13,11 +13,13 @@ crash. Choices:
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
@@ -38,6 +40,7 @@ class SessionStarted:
         budget: what the study may use in all, as `search.config.BudgetConfig` names it.
         changes: what is not as it was when the study began, and was accepted with `force=true`.
         time: seconds since 1970, UTC.
+        confirm: how the best are trained again, as `search.config.ConfirmConfig` names it; empty in older journals.
     """
 
     session: int
@@ -46,6 +49,7 @@ class SessionStarted:
     budget: dict[str, float | int | None]
     changes: list[str]
     time: float
+    confirm: dict[str, float | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,15 @@ class Journal:
         line = to_line(event).encode()
         with self.path.open("ab+", buffering=0) as file:  # O_APPEND; unbuffered, so one write a line
             _remove_torn_line(file)
-            file.write(line)
-            os.fsync(file.fileno())
+            end = file.seek(0, 2)
+            try:
+                if file.write(line) != len(line):  # where a disk has room for half a line, half a line is written
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # readers pass over half a line, too
+                    file.truncate(end)
+                raise
 
 
 def to_line(event: Event) -> str:

@@ -8,9 +8,9 @@ belong to a training that is no more.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from datasets.errors import StudyError
 from results.journal import EpochReported, Event, SessionEnded, SessionStarted, TrialEnded, TrialStarted
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+CONFIRM: dict[str, Any] = {"top": 1, "rounds": 4, "worthwhile": 0.01}  # of studies older than their own
 
 
 @dataclass
@@ -28,7 +29,9 @@ class TrialHistory:
     Attributes:
         start: its latest start.
         first: its first start.
+        heard: when the latest event of it was, in seconds since 1970, UTC.
         changed_after: the last epoch before it went on with other settings; None if it never did.
+        changed_last: the same, for the latest settings; its earlier epochs are of other weights.
         end: its end, unless it started again since.
         epochs: the epochs that stand, ascending.
         sers: the SER at each of them.
@@ -38,7 +41,9 @@ class TrialHistory:
 
     start: TrialStarted
     first: TrialStarted
+    heard: float
     changed_after: int | None = None
+    changed_last: int = 0
     end: TrialEnded | None = None
     epochs: list[int] = field(default_factory=list)
     sers: list[float] = field(default_factory=list)
@@ -102,6 +107,7 @@ class Replay:
         trial = self._trials.get(event.trial_id)
         if trial is None:
             raise StudyError(f"the journal has an event of trial {event.trial_id} before its start")
+        trial.heard = event.time
         if isinstance(event, TrialEnded):
             trial.end = event
         else:
@@ -127,11 +133,14 @@ class Replay:
     def _start(self, event: TrialStarted) -> None:
         trial = self._trials.get(event.trial_id)
         if trial is None:
-            self._trials[event.trial_id] = TrialHistory(event, first=event)
+            self._trials[event.trial_id] = TrialHistory(event, first=event, heard=event.time)
             return
+        reached = trial.epochs[-1] if trial.epochs else 0
         if trial.changed_after is None and event.params != trial.first.params:
-            trial.changed_after = trial.epochs[-1] if trial.epochs else 0
-        trial.start, trial.end = event, None
+            trial.changed_after = reached
+        if (event.params, event.origin) != (trial.start.params, trial.start.origin):
+            trial.changed_last = reached
+        trial.start, trial.end, trial.heard = event, None, event.time
 
     def _report(self, trial: TrialHistory, event: EpochReported) -> None:
         epoch = int(event.metrics["epoch"])
@@ -147,6 +156,17 @@ class Replay:
         trial.sers.append(event.metrics.get("ser", np.nan))
         trial.rows.append(self._numbers.append({**event.metrics, "time": event.time}))
         trial.checkpoints.append(event.checkpoint)
+
+
+def latest_confirm(sessions: Sequence[SessionStarted], config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the best of a study are trained again (`top`, `rounds`, `worthwhile`), as of its latest session.
+
+    Args:
+        sessions: of the study, in order (`Replay.sessions`).
+        config: as the study was begun (`StudyRecord.config`).
+    """
+    said = next((session.confirm for session in reversed(sessions) if session.confirm), config.get("confirm", {}))
+    return {name: said.get(name, value) for name, value in CONFIRM.items()}
 
 
 class _Numbers:

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from results.cautions import Caution, seeds_of
+from results.cautions import Caution
+from results.evidence import Decision
 from results.fidelity import Fidelity
 from results.importance import Cell, Importance
 from results.ranking import RankedTrial, base
@@ -26,7 +27,7 @@ from results.roles import (
     with_role,
 )
 from results.study import REPORTS_FOLDER, StudyRecord
-from results.verdict import interval_text, percent
+from results.verdict import interval_text, percent, rate_of_seeds
 
 MOST_COLUMNS = 8  # of parameters in the ranking
 MOST_NUISANCES = 4  # told in one cell
@@ -58,19 +59,20 @@ def setting(study: StudyRecord, trial: RankedTrial, ranking: Sequence[RankedTria
     return _paragraphs(table(["parameter", "role", "this trial", name], rows), " ".join(notes))
 
 
-def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
+def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial], decisions: Sequence[Decision] = ()) -> str:
     """All trials in their order, with the parameters that tell them apart.
 
-    Trials that repeat another one are told there: with how many seeds it was trained, and their mean.
+    Trials that repeat another one are told there, as the decisions count them: over which seeds, and their mean.
     """
-    whole, ranking = ranking, [trial for trial in ranking if trial.repeats is None]
+    ranking = [trial for trial in ranking if trial.repeats is None]
     groups = together(study, _roles(study, ranking[0]), ranking)
     ranked = [trial for trial in ranking if trial.rank is not None]
     whose, compared = ("ranked trials", ranked) if len(ranked) > 1 else ("trials", ranking)
     differing = [group for group in groups if len({trial.params[group[0]] for trial in compared}) > 1]
     shown = differing[:MOST_COLUMNS]
-    repeated = ["seeds", "mean of them"] if len(whole) > len(ranking) else []
-    header = ["rank", "trial", "state", "epochs", "SER", "95 % interval", *repeated, *map(_heading, shown)]
+    repeated = ["trained again", "mean SER"] if decisions else []
+    ser = "SER in the search" if decisions else "SER"
+    header = ["rank", "trial", "state", "epochs", ser, "95 % interval", *repeated, *map(_heading, shown)]
     rows = [
         (
             NOTHING if trial.rank is None else str(trial.rank),
@@ -79,7 +81,7 @@ def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
             str(trial.epochs),
             percent(trial.ser),
             interval_text(trial),
-            *(_seeds(seeds_of(trial, whole)) if repeated else ()),
+            *(_seeds(trial, decisions) if decisions else ()),
             *(value_text(trial.params[target]) for target, *_ in shown),
         )
         for trial in ranking
@@ -90,7 +92,8 @@ def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
         "many, which flatters it, nor what another training seed would give: trust close ranks less than the figures "
         "say."
     )
-    return _paragraphs(table(header, rows), _left_out(whose, len(groups), len(differing), len(shown)), note)
+    again = "The run that a trial was picked by is not in its mean; the base's first run is." if decisions else ""
+    return _paragraphs(table(header, rows), _left_out(whose, len(groups), len(differing), len(shown)), note, again)
 
 
 def scientific(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
@@ -143,7 +146,7 @@ def fidelity_section(found: Fidelity) -> str:
     return _paragraphs(meaning, table(header, rows), narrowed if found.stopped else "", found.warning)
 
 
-def importance_section(found: Importance) -> str:
+def importance_section(found: Importance, fidelity: Fidelity) -> str:
     """Which parameter moves which errors: what is more than noise."""
     if not found.knobs:
         return ""
@@ -155,15 +158,23 @@ def importance_section(found: Importance) -> str:
         )
         for knob in found.knobs
     ]
-    when = "the first rung, where nobody had been stopped" if found.basis == "early" else "the end"
     meaning = (
-        f"Of {found.trials} trials, compared after epoch {found.epoch} ({when}): a parameter's share of what sets the "
-        "best third apart (PED-ANOVA), and in brackets how far the worst and the best third of its range are apart. "
+        f"Of {found.trials} trials, compared after epoch {found.epoch} ({found.when}): a parameter's share of what "
+        "sets the best third apart (PED-ANOVA), and in brackets how far the worst and the best third of its range are "
+        "apart. "
         f'"{NOTHING}" is what shuffled trials show, too: one such table of pure noise in twenty has any figure at all. '
-        "A sampler that learns moves parameters together, so a figure may be another parameter's in part."
+        "A sampler that learns moves parameters together, so a figure may be another parameter's in part, or wholly."
     )
     header = ["parameter", *(metric_text(metric) for metric in metrics)]
-    return _paragraphs(meaning, table(header, rows), "\n".join(f"- {line}" for line in real_effects(found)))
+    effects = "\n".join(f"- {line}" for line in real_effects(found))
+    return _paragraphs(meaning, table(header, rows), effects, doubt(found, fidelity) if effects else "")
+
+
+def doubt(found: Importance, fidelity: Fidelity) -> str:
+    """That what holds after an early epoch need not hold at the end, where the order of the trials changes."""
+    if found.basis != "early" or not fidelity.warning:
+        return ""
+    return f"How trials stood after epoch {found.epoch} is not how they ended here, so it may not hold at the end."
 
 
 def real_effects(found: Importance) -> list[str]:
@@ -272,9 +283,10 @@ def _left_out(whose: str, parameters: int, differing: int, shown: int) -> str:
     return f"Parameters not shown: {', and '.join(parts)}. All are in `{REPORTS_FOLDER}/trials.parquet` of the study."
 
 
-def _seeds(sers: Sequence[float]) -> tuple[str, str]:
-    """With how many seeds a setting was trained as far, and the mean of their SER where there are several."""
-    return (str(len(sers)), percent(sum(sers) / len(sers))) if len(sers) > 1 else (str(len(sers) or NOTHING), "")
+def _seeds(trial: RankedTrial, decisions: Sequence[Decision]) -> tuple[str, str]:
+    """Over which seeds a trial has a mean SER, and that; empty if it has none."""
+    seeds, ser = rate_of_seeds(trial, decisions)
+    return (seeds, percent(ser)) if seeds else ("", "")
 
 
 def _effect(effect: Effect, nuisances: Sequence[str]) -> str:

@@ -161,7 +161,7 @@ IMPORTANCE = pa.schema(
         _STUDY,
         _text("parameters", "The targets that one parameter moves alike, with commas."),
         _text("metric", "The column of `epochs` that it is about: `ser`, a branch's or an error class's."),
-        _text("basis", "early: trials are compared after the first rung; final: at the end."),
+        _text("basis", "early: trials are compared after the first rung, or as nearly all reached; final: the end."),
         _count("epoch", "epochs", "After which they are compared."),
         _count("trials", "", "That have the parameter, of those that are compared."),
         _rate("share", "Of the importance of all parameters (PED-ANOVA, the best third against all trials)."),

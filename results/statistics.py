@@ -31,6 +31,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Counts: TypeAlias = Sequence[int] | npt.NDArray[np.integer]
 Works: TypeAlias = Sequence[str] | npt.NDArray[np.object_]
 
+LEAST_BEYOND = 10  # resamples that show where a tail begins
 NO_INTERVAL: Interval = (float("nan"), float("nan"))
 
 
@@ -112,8 +113,9 @@ def simultaneous_quantile(deviations: Floats, seen: int, unseen: int, alpha: flo
         deviations: of the settings whose counts are known (`largest_deviations`).
         seen: how many settings these are.
         unseen: settings whose counts are not known: each may exceed as a normal variate does, and the chances add up.
-        alpha: of the largest of all; where the resamples are too few to see it, all settings are taken as unseen.
-        works: few of them spread more than a normal variate; the quantile is stretched as Student's t is.
+        alpha: of the largest of all; where fewer than `LEAST_BEYOND` resamples lie beyond, all settings may be taken as
+            unseen, if that gives less.
+        works: few of them spread more than a normal variate; the quantile is stretched as Student's t is so far out.
     """
     normal = NormalDist()
     quantile = -normal.inv_cdf(alpha / 2 / (seen + unseen))
@@ -121,8 +123,9 @@ def simultaneous_quantile(deviations: Floats, seen: int, unseen: int, alpha: flo
     tail = np.array([2 * unseen * normal.cdf(-value) for value in deviations]) if unseen else 0.0
     enough = np.flatnonzero(beyond + tail <= alpha)
     if len(enough):
-        quantile = min(quantile, float(deviations[enough[0]]))
-    return quantile * student_quantile(alpha / 2, works - 1) / -normal.inv_cdf(alpha / 2)
+        largest = float(deviations[enough[0]])
+        quantile = largest if len(deviations) - enough[0] >= LEAST_BEYOND else min(quantile, largest)
+    return student_quantile(normal.cdf(-quantile), works - 1)
 
 
 def student_quantile(upper_tail: float, freedom: int) -> float:

@@ -26,6 +26,7 @@ from typing import NoReturn
 from datasets.command_line import HELP, check_choice, guarded, main
 from datasets.errors import ConfigError, LogError
 from datasets.files import locked, write_atomically
+from results.evidence import decisions_of
 from results.gather import gather, write_reports
 from results.log_check import findings
 from results.log_format import format_entry, format_log, parse_log
@@ -33,8 +34,9 @@ from results.log_records import Entry, LogRun, LogStudy, TrainingLog
 from results.log_study import ROOT, study_entry
 from results.log_table import log_table
 from results.manual import check_rating, write_manual
-from results.ranking import best, chosen, rank
-from results.study import DEFAULT_LOG, DEFAULT_STUDIES, STUDY_FILE, find_study
+from results.ranking import chosen, rank
+from results.study import DEFAULT_LOG, DEFAULT_STUDIES, STUDY_FILE, find_study, read_study
+from results.winner import winner, winner_if_any
 
 VERBS = ("list", "show", "add", "check")
 INTRODUCTION = """\
@@ -252,8 +254,9 @@ def _rate_run(path: Path, number: int, manual: float | None) -> None:
 
 def _rate_study(path: Path, folder: Path, name: str, manual: float) -> None:
     """The rating into the study's folder, its tables, and the log where the trial is the best one."""
-    ranking = rank(gather(folder).trials)
-    trial = chosen(ranking, name) if name else best(ranking)
+    tables = gather(folder)
+    ranking, decisions = rank(tables.trials), decisions_of(read_study(folder), tables)
+    trial = chosen(ranking, name) if name else winner(ranking, decisions)
     write_manual(folder, trial.trial_id, manual)
     write_reports(folder)
     entry = study_entry(folder)
@@ -270,7 +273,7 @@ def _rate_study(path: Path, folder: Path, name: str, manual: float) -> None:
     except LogError as error:
         raise LogError(f"{error}\nThe rating is in {folder}; once that is mended: {_command(path, entry)}") from None
     print(f"{folder}: trial {trial.number}, manual validation {manual:g}")
-    if trial.rank != 1:
+    if trial != winner_if_any(ranking, decisions):
         print(f"{path} names the best trial, which is another one: the rating is in the study's tables alone")
 
 

@@ -41,11 +41,11 @@ class Comparison:
 def verdict(
     trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table, decisions: Sequence[Decision] = ()
 ) -> str:
-    """The decision on a trial, or those on others if it is the base, and its place among those of equal effort.
+    """All decisions of the study, and a trial's place among those of equal effort.
 
-    Where there is no decision, a paired test of one run each: against the base, or for the base itself and in a study
-    whose base was not trained as far against the best other trial. That test does not know that the best was chosen
-    among many, which flatters it a little.
+    Where no decision is about the trial, a paired test of one run each: against the base, or for the base itself and in
+    a study whose base was not trained as far against the best other trial. That test does not know that the best was
+    chosen among many, which flatters it a little.
 
     Args:
         trial: one of `ranking`.
@@ -55,7 +55,10 @@ def verdict(
     """
     contenders = [other for other in ranking if other.rank is not None]
     about = [decision for decision in decisions if trial.number in (decision.candidate, decision.base)]
-    sentences = [*map(decision_text, about), *map(_allowances, about[:1]), _place(trial, len(contenders))]
+    told = [decision for decision in decisions if not np.isnan(decision.difference)]
+    sentences = [*map(decision_text, decisions), *map(_allowances, told[:1]), _place(trial, len(contenders), about)]
+    if about and trial.origin == BASE and all(decision.verdict == "reject" for decision in decisions):
+        sentences.append("It is the base, and nothing that was trained again is worth changing to.")
     if trial.rank is not None and not about:
         foundation = base(ranking)
         best_other = next((other for other in contenders if other.trial_id != trial.trial_id), None)
@@ -71,6 +74,8 @@ def decision_text(decision: Decision) -> str:
     head = "Undecided on" if decision.verdict == "undecided" else decision.verdict.capitalize()
     name = f"the base, trial {decision.base}"
     seeds = f"{decision.seeds} new seed{'s' if decision.seeds != 1 else ''}, {decision.base_seeds} of the base"
+    if decision.base_diverged:
+        seeds += f", which diverged with {decision.base_diverged} more"
     if np.isnan(decision.difference):
         figures = f"there is no telling yet how it compares with {name} ({seeds})"
     else:
@@ -92,6 +97,19 @@ def against_base(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa
     if foundation is None or not _comparable(trial, foundation):
         return None
     return _compared(trial, foundation, samples)
+
+
+def rate_of_seeds(trial: RankedTrial, decisions: Sequence[Decision]) -> tuple[str, float | None]:
+    """Over which seeds, in words, a trial has a mean SER, and that; "" and None if it was not trained again.
+
+    All seeds of the base, and of a candidate the new ones: its first run is the one that it was picked by.
+    """
+    for decision in sorted(decisions, key=lambda one: -one.rounds):
+        if trial.number == decision.base:
+            return f"{decision.base_seeds} seeds", decision.base_ser
+        if trial.number == decision.candidate and decision.seeds:
+            return f"{decision.seeds} new seed{'s' if decision.seeds > 1 else ''}", decision.ser
+    return "", None
 
 
 def percent(rate: float | None) -> str:
@@ -116,18 +134,25 @@ def _comparable(trial: RankedTrial, foundation: RankedTrial | None) -> bool:
     )
 
 
-def _place(trial: RankedTrial, contenders: int) -> str:
+def _place(trial: RankedTrial, contenders: int, decisions: Sequence[Decision]) -> str:
+    """Where the search had it, with one seed; and its mean SER over the seeds that count, if it was trained again."""
     effort = f"completed {trial.epochs} epoch{'s' if trial.epochs != 1 else ''}"
+    verb = "was" if decisions else "is"
     if trial.rank is None:
-        place = f"has no rank ({trial.state}, epochs: {trial.epochs})"
+        place = f"{'had' if decisions else 'has'} no rank ({trial.state}, epochs: {trial.epochs})"
     elif contenders == 1:
-        place = f"is the only trial that {effort}"
+        place = f"{verb} the only trial that {effort}"
     elif trial.rank == 1:
-        place = f"is the best of the {contenders} trials that {effort}"
+        place = f"{verb} the best of the {contenders} trials that {effort}"
     else:
-        place = f"is number {trial.rank} of the {contenders} trials that {effort}"
+        place = f"{verb} number {trial.rank} of the {contenders} trials that {effort}"
     interval = f" (95 % interval {interval_text(trial)})" if interval_text(trial) else ""
-    return f"Trial {trial.number} {place}. Its symbol error rate is {percent(trial.ser)}{interval}."
+    if not decisions:
+        return f"Trial {trial.number} {place}. Its symbol error rate is {percent(trial.ser)}{interval}."
+    seeds, ser = rate_of_seeds(trial, decisions)
+    mean = f"; its mean over {seeds} is {percent(ser)}" if seeds else ""
+    rate = f"a symbol error rate of {percent(trial.ser)}{interval}"
+    return f"In the search, trial {trial.number} {place}, with {rate}{mean}."
 
 
 def _about_base(trial: RankedTrial, foundation: RankedTrial | None, best_other: RankedTrial | None) -> str:

@@ -21,13 +21,14 @@ from optuna.trial import TrialState
 
 from results.evidence import Repeat, next_repeats
 from results.gather import gather
+from results.ranking import BASE
 from search.chronicle import Chronicle
 from search.config import SearchConfig
 from search.optuna_study import NUMBER, numbers
 from search.recovery import Recovery
 from search.rules import Rule
 from search.samplers import WAITS, exhausted
-from search.space import BASE, ORIGIN, SearchSpace, Settings
+from search.space import ORIGIN, SearchSpace, Settings
 
 AGAIN = "again: trial"
 
@@ -192,15 +193,22 @@ class Agenda:
         return Assignment(number=number, settings=settings, origin=origin, seed=self.config.train.seed)
 
     def _resumed(self, number: int) -> Assignment:
+        """A trial from its newest checkpoint that is sound; none from before it took over another trial's: those are
+        its own weights, to which the settings that it has now never belonged."""
         trial = self.chronicle.trial(number)
         folder = self.config.folder().resolve()
+        saved = [
+            str(folder / path)
+            for epoch, path in zip(trial.epochs, trial.checkpoints, strict=True)
+            if path is not None and epoch > trial.changed_last
+        ]
         return Assignment(
             number=number,
             settings=trial.start.params,
             origin=trial.start.origin,
             seed=trial.start.seed,
             repeats=trial.start.repeats,
-            checkpoints=tuple(str(folder / path) for path in reversed(trial.checkpoints) if path is not None),
+            checkpoints=tuple(reversed(saved)),
             adopted=trial.changed_after is not None,
         )
 

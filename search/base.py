@@ -1,7 +1,7 @@
 """Where a search begins: a run of the training log, or a trial of another study.
 
 base=run:63            the settings of that run (search/conf/experiment/run_63.yaml)
-base=study:mine        those of the best trial of the study `mine`, and its corpus
+base=study:mine        those of the trial that the study `mine` ended with (`results.winner`), and its corpus
 base=study:mine/3      those of its trial 3
 """
 
@@ -14,8 +14,9 @@ from datasets.command_line import typed
 from datasets.errors import ConfigError
 from omr_model.config import TrainingConfig, replace_fields
 from results.gather import gather
-from results.ranking import best, chosen, rank
+from results.ranking import chosen, rank
 from results.study import DEFAULT_STUDIES, find_study, read_study
+from results.winner import winner_of
 from search.config import DataConfig
 
 RUN, STUDY = "run:", "study:"
@@ -57,6 +58,5 @@ def base_node(base: str, named: Mapping[str, str]) -> tuple[TrainingConfig, Data
 
 
 def _settings(folder: Path, number: str) -> dict[str, object]:
-    ranking = rank(gather(folder).trials)
-    trial = chosen(ranking, number) if number else best(ranking)
+    trial = chosen(rank(gather(folder).trials), number) if number else winner_of(folder)
     return {target: value for target, value in trial.params.items() if value is not None}

@@ -64,10 +64,17 @@ class Chronicle:
         self._journal.append(event)
         self.replay.add(event)
 
-    def begin(self, code: str, command_line: str, budget: dict[str, float | int | None], changes: list[str]) -> None:
-        """A session begins."""
+    def begin(
+        self,
+        code: str,
+        command_line: str,
+        budget: dict[str, float | int | None],
+        changes: list[str],
+        confirm: dict[str, float | int],
+    ) -> None:
+        """A session begins; the arguments are those of `SessionStarted`."""
         self._began, self._live = time.monotonic(), True
-        self.append(SessionStarted(self.session + 1, code, command_line, budget, changes, time.time()))
+        self.append(SessionStarted(self.session + 1, code, command_line, budget, changes, time.time(), confirm))
 
     def end(self, outcome: str) -> None:
         """It ends of its own."""

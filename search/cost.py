@@ -63,6 +63,8 @@ class Schedule:
         abreast: trials side by side, if there are so many.
         gpus: of one trial.
         hours: after which the search is ended, if it is.
+        rounds: of trainings with other seeds after that, at most.
+        again: trainings of such a round.
     """
 
     trials: int
@@ -71,6 +73,13 @@ class Schedule:
     abreast: int
     gpus: float
     hours: float | None
+    rounds: int = 0
+    again: int = 0
+
+    @property
+    def repeats(self) -> int:
+        """Trainings with other seeds, at most."""
+        return self.rounds * self.again
 
 
 @dataclass(frozen=True)
@@ -89,11 +98,12 @@ class Cost:
     Attributes:
         trial_seconds: of a trial that is trained to the end; all its starts are in it.
         seconds: of the search: `low` if all trials were as the cheapest setting, `high` as the dearest.
-        most_seconds: of the search if nothing were stopped and all were as the dearest.
+        most_seconds: of the search if nothing were stopped, all were as the dearest, and all repeats were needed; how
+            many are, nobody knows before, so there are none in `seconds`.
         gpu_seconds, most_gpu_seconds: the same, for each GPU that trials hold.
         unlimited_seconds, unlimited_most_seconds: of the search, likely and at most, if no `hours` ended it.
-        disk_bytes: weights and samples of all trials, those of the exported best once more, and resume states of the
-            trials that run; all as of the largest.
+        disk_bytes: weights and samples of all trials and repeats, those of the exported best once more, and resume
+            states of the trials that run; all as of the largest.
     """
 
     trial_seconds: Span
@@ -116,7 +126,8 @@ def cost(measured: Sequence[Measurement], schedule: Schedule) -> Cost:
         process + _search_seconds(_trial_seconds(measured, schedule, count, pick), full, schedule)
         for count, pick, full in zip(expected, PICKS, (trial.low, trial.likely, trial.high), strict=True)
     )
-    most = process + _search_seconds(trial.high, trial.high, schedule)
+    repeated = schedule.rounds * math.ceil(schedule.again / schedule.abreast) * trial.high  # one round after the other
+    most = process + _search_seconds(trial.high, trial.high, schedule) + repeated
     limit = math.inf if schedule.hours is None else schedule.hours * 3600
     seconds = Span(min(limit, low), min(limit, likely), min(limit, high))
     gpus = alive * schedule.gpus
@@ -128,7 +139,7 @@ def cost(measured: Sequence[Measurement], schedule: Schedule) -> Cost:
         most_gpu_seconds=gpus * min(limit, most),
         unlimited_seconds=likely,
         unlimited_most_seconds=most,
-        disk_bytes=(schedule.trials + 1) * max(one.kept_bytes for one in measured)
+        disk_bytes=(schedule.trials + schedule.repeats + 1) * max(one.kept_bytes for one in measured)
         + (schedule.trials if schedule.starts > 1 else alive) * max(one.resume_bytes for one in measured),
     )
 

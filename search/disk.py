@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import shutil
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,21 +68,40 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def check_room(path: Path, needed: float, reserve: float) -> None:
+def bytes_under(folder: Path) -> int:
+    """What the files of a folder take, also while another process deletes some; 0 if there is none."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += (Path(where) / name).lstat().st_size
+    return total
+
+
+def check_room(path: Path, needed: float, reserve: float, there: int = 0) -> None:
     """Refuse what does not fit; all in bytes.
+
+    Args:
+        path: where it is to be.
+        needed: by all of the search.
+        reserve: that is to stay free.
+        there: that the search, which is taken up again, has already of what it needs.
 
     Raises:
         StudyError: it does not.
     """
-    free = free_bytes(path)
-    if needed + reserve <= free:
+    free, more = free_bytes(path), max(0, needed - there)
+    if more + reserve <= free:
         return
-    left = free - reserve
-    cap = f"set a cap (disk.cap={math.floor(left / 1e8) / 10:g}), " if left >= 1e8 else ""
+    left = free + there - reserve
+    cap = f"set a cap (disk.cap={math.floor(left / 1e8) / 10:g})" if left >= 1e8 else ""
+    ways = [cap, "take fewer trials (budget.trials) or another folder (paths.studies)"]
+    if there:  # its trials and its folder stay what they are
+        ways = [cap, "make room"]
     raise StudyError(
-        f"paths.studies={path}: the search needs about {needed / GIGABYTE:.3g} GB and {reserve / GIGABYTE:g} GB are to "
-        f"stay free (disk.reserve), but there are {free / GIGABYTE:.3g} GB; {cap}take fewer trials (budget.trials) or "
-        "another folder (paths.studies)"
+        f"paths.studies={path}: the search needs about {more / GIGABYTE:.3g} GB{' more' if there else ''} and "
+        f"{reserve / GIGABYTE:g} GB are to stay free (disk.reserve), but there are {free / GIGABYTE:.3g} GB; "
+        f"{', '.join(filter(None, ways))}"
     )
 
 
@@ -121,7 +142,8 @@ def total(config: SearchConfig, parts: Parts) -> Estimate:
     live = WHOLE_KEPT * (parts.weights + parts.resume + samples) + parts.weights + samples
     trials = _trials(config)
     completed = _completed(config, trials)
-    repeats = config.confirm.rounds * (config.confirm.top + 1) if config.confirm.top else 0
+    again = config.confirm.top > 0 and config.scheduler.name != "pbt"  # a population's settings change on the way
+    repeats = config.confirm.rounds * (config.confirm.top + 1) if again else 0
     waits = config.scheduler.name in ("promotion", "pbt")  # nobody is stopped for good before the end
     alive = trials if waits else min(parts.abreast, trials)
     must_stay = alive * live + (config.confirm.top + 3) * parts.weights  # the best few, the base, and the export

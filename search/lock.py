@@ -6,16 +6,19 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from datasets.errors import StudyError
 
 LOCK_FILE = "lock"
 UNKNOWN = '{"pid": 0, "host": "an unknown host", "since": "this moment"}'  # it has the lock, and has not signed it yet
+TRIES, PAUSE = 10, 0.03  # who asks whether anybody drives a study (`driver`) has the lock for a moment
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,11 @@ def driving(study: Path) -> Iterator[None]:
         OSError: the folder cannot be written to.
     """
     with (study / LOCK_FILE).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not any(_locked(file) for _ in range(TRIES)):
             raise StudyError(
                 f"study={study.name} is running already ({driver(study) or 'by another process'}); "
                 f"`python -m search.run status={study.name}` shows it, stop={study.name} ends it"
-            ) from None
+            )
         file.truncate(0)
         this = Driver(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
         file.write(json.dumps(asdict(this)))
@@ -64,3 +65,13 @@ def driver(study: Path) -> Driver | None:
     except FileNotFoundError:  # nobody ever has
         pass
     return None
+
+
+def _locked(file: TextIO) -> bool:
+    """Lock a file for this process alone; if another one has it, wait a moment."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(PAUSE)
+        return False
+    return True

@@ -14,11 +14,13 @@ from rich.console import Console as Screen
 from rich.table import Table
 
 from datasets.errors import OmrError, StudyError
-from results.journal import Event, SessionEnded, TrialEnded, read
+from results.journal import Event, SessionEnded, read
 from results.replay import Replay, TrialHistory
 from results.study import DEFAULT_STUDIES, EVENTS_FILE, STUDY_FILE, find_study, read_study
 from results.verdict import percent
+from search.disk import GIGABYTE, bytes_under
 from search.lock import Driver, driver
+from search.resume import MORE
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,15 @@ def show_status(config: ManageConfig) -> None:
         table.add_row(*_trial_row(trial, record.max_epochs, running=driver(folder) is not None))
     Screen(highlight=False, soft_wrap=True).print(table)
     if driver(folder) is None:
-        print(f"to go on   python -m search.run resume={config.name}")
+        more = MORE.get(events[-1].outcome) if events and isinstance(events[-1], SessionEnded) else None
+        print(f"to go on   python -m search.run resume={config.name}" + (f" with more: {more}" if more else ""))
 
 
 def stop(config: ManageConfig) -> None:
-    """Tell the process that drives a study to end: with its trials' epochs, or now.
+    """Tell the process that drives a study to end: with its trials' epochs, or now. To say it twice changes nothing.
 
     Raises:
-        StudyError: nobody drives it, or a process on another machine does.
+        StudyError: nobody drives it, or a process on another machine does, or it may not be told.
     """
     folder = find_study(Path(config.studies), config.name)
     found = driver(folder)
@@ -84,9 +87,10 @@ def stop(config: ManageConfig) -> None:
         raise StudyError(f"study={config.name} is not running")
     if found.host != socket.gethostname() or not found.pid:
         raise StudyError(f"study={config.name} is driven by {found}; stop it there")
-    os.kill(found.pid, signal.SIGINT)
-    if config.now:
-        os.kill(found.pid, signal.SIGALRM)
+    try:
+        os.kill(found.pid, signal.SIGUSR2 if config.now else signal.SIGUSR1)
+    except OSError as error:  # it has just ended, or belongs to somebody else
+        raise StudyError(f"study={config.name}: {found} could not be told ({error.strerror})") from None
     how = "now" if config.now else "with the epochs that its trials are in"
     print(f"{config.name} ends {how} ({found})")
 
@@ -106,7 +110,7 @@ def _row(folder: Path) -> tuple[str, ...]:
         _state(folder, events),
         ", ".join(f"{count} {state}" for state, count in states.items()),
         percent(min(done, default=None)),
-        f"{_bytes(folder) / 1e9:.2f}",
+        f"{bytes_under(folder) / GIGABYTE:.2f}",
     )
 
 
@@ -134,11 +138,10 @@ def _used(replay: Replay) -> str:
 
 def _trial_row(trial: TrialHistory, max_epochs: int, running: bool) -> tuple[str, ...]:
     state = "died" if trial.state == "running" and not running else trial.state
-    heard = trial.end.time if isinstance(trial.end, TrialEnded) else trial.start.time
     start = trial.start
     what = f"trial {start.repeats} with another seed" if start.repeats is not None else start.origin
     reached = trial.epochs[-1] if trial.epochs else 0
-    moment = datetime.fromtimestamp(heard, UTC).isoformat(" ", "seconds")[:19]
+    moment = datetime.fromtimestamp(trial.heard, UTC).isoformat(" ", "seconds")[:19]
     return (
         str(start.number),
         state,
@@ -147,7 +150,3 @@ def _trial_row(trial: TrialHistory, max_epochs: int, running: bool) -> tuple[str
         moment,
         what,
     )
-
-
-def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -3,7 +3,7 @@
 The journal is the truth, and Optuna's storage is made anew out of it whenever a search is taken up again: whatever
 became of the storage, the sampler sees each trial as what it was.
 
-    trained to the end       COMPLETE with its SER
+    trained to the end       COMPLETE with its SER; PRUNED if that is no number
     stopped early            PRUNED with its intermediate values
     changed on the way       PRUNED with the values until then: what came later is of other settings
     diverged                 PRUNED with the values until then
@@ -24,10 +24,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
+from results.ranking import BASE
 from results.replay import TrialHistory
 from search.prior import PRIOR
 from search.samplers import WAITS
-from search.space import BASE, ORIGIN, OUTSIDE, SearchSpace, Values
+from search.space import ORIGIN, OUTSIDE, SearchSpace, Values
 
 OPTUNA_JOURNAL = "optuna.journal"
 NUMBER = "number"  # user attribute: the trial's number in the study, where repeats have numbers, too
@@ -82,11 +83,11 @@ def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attrib
         epoch: ser for epoch, ser in zip(trial.epochs, trial.sers, strict=True) if epoch <= until and math.isfinite(ser)
     }
     state = TrialState.RUNNING if waits else STATES.get(trial.state, TrialState.RUNNING)
-    if state == TrialState.COMPLETE and (trial.changed_after is not None or not known):
+    if state == TrialState.COMPLETE and (not known or max(known) != trial.epochs[-1]):
         state = TrialState.PRUNED
     attributes = dict(before.get(first.number, {}))
     if first.origin and QUEUED not in attributes and first.origin != PRIOR:
-        attributes[QUEUED] = values
+        attributes[QUEUED] = _asked_for(space, first.origin, values)
     return create_trial(
         state=state,
         value=known[max(known)] if known and state in (TrialState.COMPLETE, TrialState.PRUNED) else None,  # as `tell`
@@ -96,6 +97,12 @@ def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attrib
         system_attrs=attributes,
         intermediate_values=known,
     )
+
+
+def _asked_for(space: SearchSpace, origin: str, values: Values) -> Values:
+    """What was queued: a point may leave values to the sampler, and is not to be queued again without them."""
+    points = (given for given, named in space.points if named == origin and given.items() <= values.items())
+    return next(points, values)
 
 
 def _distributions(space: SearchSpace, values: Values) -> dict[str, optuna.distributions.BaseDistribution]:

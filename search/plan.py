@@ -13,6 +13,7 @@ import optuna
 from datasets.errors import ConfigError
 from omr_model.config import TrainingConfig
 from results.provenance import collect
+from results.ranking import BASE
 from search.config import SearchConfig
 from search.corpus import PlannedCorpus, fitted, planned_corpus, preparation
 from search.cost import Measurement, Schedule, cost
@@ -32,7 +33,7 @@ from search.plan_text import (
 from search.resources import Machine, Slots, on_its_device, slots_of, this_machine
 from search.rungs import average_epochs
 from search.samplers import grid_size
-from search.space import BASE, SearchSpace
+from search.space import SearchSpace
 from search.study import check_trainings, sampler_of, space_of
 
 FEWEST_SETTINGS = 3
@@ -150,6 +151,8 @@ def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Sched
     trials = config.budget.trials or _trials_within(config)
     if space.resolution is not None:
         trials = min(trials, 1 + grid_size(space))  # the base, which may lie outside of the grid
+    # A population has no setting that could be trained again: settings change on the way.
+    top = 0 if config.scheduler.name == "pbt" else min(config.confirm.top, trials - 1)
     takes_turns = config.scheduler.name == "pbt" and trials > slots.abreast
     return Schedule(
         trials=trials,
@@ -158,4 +161,6 @@ def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Sched
         abreast=slots.abreast,
         gpus=slots.gpus,
         hours=config.budget.hours,
+        rounds=config.confirm.rounds,
+        again=top + 1 if top else 0,
     )

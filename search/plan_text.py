@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Sequence
 
 from results.provenance import Hardware
+from results.ranking import BASE
 from search.config import SearchConfig
 from search.corpus import PlannedCorpus
 from search.cost import Cost, Measurement, Schedule
 from search.resources import Slots, trials_on_a_gpu
 from search.rungs import halving_rungs
-from search.space import BASE
 
 WIDTH = 110
 BUSY = 0.5  # load of each core from which on a measurement is one of a busy machine
@@ -90,6 +90,8 @@ def search_text(cost: Cost, schedule: Schedule, stopping: str) -> str:
         text += f"; budget.hours={schedule.hours:g} will end it early ({hours(cost.unlimited_seconds)} without it)"
     elif cost.unlimited_most_seconds > cost.most_seconds:
         text += f"; budget.hours={schedule.hours:g} may end it early"
+    if schedule.repeats:
+        text += f"; then at most {schedule.repeats} more trainings with other seeds (confirm), not in what is likely"
     return text
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from results.journal import EndState, EpochReported, Event, TrialStarted
+from results.ranking import BASE
 from results.replay import Replay
 from search.rules import Action, Rule
-from search.space import BASE
 
 OPEN = ("running", "paused")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from datasets.command_line import parse, typed
 from datasets.errors import ConfigError, StudyError
 from datasets.files import write_atomically
 from datasets.shards import PreparedCorpus
-from results.journal import SessionEnded, read
+from results.journal import SessionEnded, SessionStarted, read
 from results.log_records import FINISHED
 from results.log_study import study_entry
 from results.provenance import Provenance
-from results.replay import Replay
+from results.replay import Replay, latest_confirm
 from results.schema import STUDY_KEY
 from results.study import (
     DEFAULT_STUDIES,
@@ -36,7 +36,17 @@ from search.outcome import SPENT, Outcome
 RESUME, EXTEND, FORCE = "resume", "extend", "force"
 MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.")
 """Fields that say where and how trials are run, and nothing of what they are."""
-AMOUNT = re.compile(r"\+?(\d+(?:\.\d+)?)\s*(trials|epochs|hours|gpu_hours|)")
+ENGINE = "tune"  # the folder of what trials leave
+ROUNDS = "rounds"
+KINDS = (*(field.name for field in fields(BudgetConfig)), ROUNDS)
+AMOUNT = re.compile(rf"\+?(\d+(?:\.\d+)?)\s*({'|'.join(KINDS)}|)")
+MORE: Mapping[str, str] = {
+    Outcome.FINISHED: "extend=+20 gives it 20 more trials, +4rounds up to 4 more seeds for the verdict",
+    Outcome.OUT_OF_TIME: "extend=+2hours adds to it",
+    Outcome.OUT_OF_EPOCHS: "extend=+100epochs adds to it",
+    Outcome.OUT_OF_GPU_TIME: "extend=+8gpu_hours adds to it",
+}
+"""How one that is over may go on all the same."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,8 @@ class Resumed:
 
     Attributes:
         record: as it was begun.
-        config: as it goes on, with the budget that it has now.
-        extended: it is to have more than before.
+        config: as it goes on, with the budget and the rounds of repeats that it has now.
+        extended: it is to have more than before, or its best are trained again in another way.
         force: go on although code or corpus have changed.
     """
 
@@ -63,6 +73,9 @@ def study_to_resume(words: Sequence[str]) -> Resumed:
         ConfigError: a word that a study cannot be resumed with.
         StudyError: no such study.
     """
+    for word in words:
+        if "=" not in word:
+            raise ConfigError(f"'{word}' is not of the form field=value; `resume=NAME extend=+20 force=true` is")
     named = dict(word.split("=", 1) for word in words)
     name, extend, force = named.pop(RESUME), named.pop(EXTEND, ""), named.pop(FORCE, "false").lower()
     if force not in ("true", "false"):
@@ -79,51 +92,65 @@ def study_to_resume(words: Sequence[str]) -> Resumed:
     record = read_study(folder)
     config = typed(SearchConfig(), record.config)
     config = replace(config, study=name, paths=replace(config.paths, studies=str(studies)))
-    config = parse(config, [f"{field}={value}" for field, value in named.items()])
-    budget = _latest_budget(folder, config.budget)
-    return Resumed(record, replace(config, budget=extended(budget, extend)), bool(extend), force == "true")
+    sessions = [event for event in read(folder / EVENTS_FILE) if isinstance(event, SessionStarted)]
+    before = typed(config.confirm, latest_confirm(sessions, record.config))
+    config = replace(config, budget=_latest_budget(sessions, config.budget), confirm=before)
+    config = extended(parse(config, [f"{field}={value}" for field, value in named.items()]), extend)
+    return Resumed(record, config, bool(extend) or config.confirm != before, force == "true")
 
 
-def extended(budget: BudgetConfig, extend: str) -> BudgetConfig:
-    """A budget with more of something: `+20` (trials), `+100epochs`, `+2hours`, `+8gpu_hours`; several with commas.
+def extended(config: SearchConfig, extend: str) -> SearchConfig:
+    """A search with more of something: `+20` (trials), `+100epochs`, `+2hours`, `+8gpu_hours`, `+4rounds`; or several.
 
     Raises:
         ConfigError: not of that form, or of a kind that the study has no limit of.
     """
+    budget, confirm = config.budget, config.confirm
     for part in filter(None, extend.split(",")):
         match = AMOUNT.fullmatch(part.strip())
         if match is None:
-            kinds = ", ".join(field.name for field in fields(BudgetConfig))
-            raise ConfigError(f"extend={extend}: it is a number of trials such as +20, or a number and one of {kinds}")
-        kind = match.group(2) or "trials"
+            raise ConfigError(
+                f"extend={extend}: it is a number of trials such as +20, or a number and one of {', '.join(KINDS)}"
+            )
+        kind, number = match.group(2) or "trials", float(match.group(1))
+        if "hours" not in kind and not number.is_integer():
+            raise ConfigError(f"extend={extend}: {kind} are whole")
+        if kind == ROUNDS:
+            if confirm.top == 0 or config.scheduler.name == "pbt":
+                raise ConfigError(f"extend={extend}: no trial of this study is trained again (confirm.top, scheduler)")
+            confirm = replace(confirm, rounds=confirm.rounds + int(number))
+            continue
         limit = getattr(budget, kind)
         if limit is None:
             raise ConfigError(f"extend={extend}: the study has no limit of {kind}")
-        amount = float(match.group(1)) if "hours" in kind else int(float(match.group(1)))
-        budget = replace(budget, **{kind: limit + amount})
-    return budget
+        budget = replace(budget, **{kind: limit + (number if "hours" in kind else int(number))})
+    return replace(config, budget=budget, confirm=confirm)
 
 
 def check_state(study: Resumed) -> None:
     """See that there is something to go on with.
+
+    A session that was killed has written no end, whatever became of those before it; and one that was killed after
+    its end has written no reports, so it is not over either (`_entered`).
 
     Raises:
         StudyError: its journal is gone or damaged, or it is finished.
     """
     folder = study.config.folder()
     if not (folder / EVENTS_FILE).exists():
+        if not any((folder / trace).exists() for trace in (ENGINE, REPORTS_FOLDER)):
+            return  # it was killed while Ray started, before anything was run
         raise StudyError(f"{folder / EVENTS_FILE} is gone, and with it what has been run; the study cannot be resumed")
     events = list(read(folder / EVENTS_FILE))
-    ends = [event.outcome for event in events if isinstance(event, SessionEnded)]
-    died = [trial for trial in Replay(events).trials() if trial.state == "running"]
-    finished = bool(ends) and ends[-1] == Outcome.FINISHED and isinstance(events[-1], SessionEnded)
-    if ends and ends[-1] in SPENT and not study.extended:
-        raise StudyError(
-            f"study={folder.name} has used up its budget ({ends[-1]}); extend=+2hours, +100epochs or +8gpu_hours adds "
-            "to it"
-        )
-    if finished and not died and not study.extended and _entered(study):
-        raise StudyError(f"study={folder.name} is finished; extend=+20 gives it 20 more trials")
+    outcome = events[-1].outcome if events and isinstance(events[-1], SessionEnded) else None
+    replay = Replay(events)
+    if outcome in SPENT:
+        more = _latest_budget(replay.sessions, study.config.budget) != study.config.budget
+        if not more and (study.extended or _entered(study)):
+            raise StudyError(f"study={folder.name} has used up its budget ({outcome}); {MORE[outcome]}")
+    died = any(trial.state == "running" for trial in replay.trials())
+    if outcome == Outcome.FINISHED and not died and not study.extended and _entered(study):
+        raise StudyError(f"study={folder.name} is finished; {MORE[Outcome.FINISHED]}")
 
 
 def changes_since(study: Resumed, corpus: PreparedCorpus, provenance: Provenance) -> list[str]:
@@ -173,7 +200,6 @@ def _entered(study: Resumed) -> bool:
     )
 
 
-def _latest_budget(folder: Path, budget: BudgetConfig) -> BudgetConfig:
+def _latest_budget(sessions: Sequence[SessionStarted], budget: BudgetConfig) -> BudgetConfig:
     """The budget of the latest session: an extension lasts."""
-    sessions = Replay(read(folder / EVENTS_FILE)).sessions
     return typed(budget, sessions[-1].budget) if sessions else budget

@@ -4,7 +4,7 @@ python -m search.run space=dropout
 python -m search.run space=dropout study=first budget.trials=20 model.decoder.depth=4
 python -m search.run space=dropout plan=true     what it would cost, and nothing is run
 python -m search.run resume=first                after a crash, a stop, or a machine that was switched off
-python -m search.run resume=first extend=+20     20 more trials; +2hours, +100epochs, +8gpu_hours
+python -m search.run resume=first extend=+20     20 more trials; +2hours, +100epochs, +8gpu_hours, +4rounds of seeds
 python -m search.run list                        all studies
 python -m search.run status=first                where one stands, trial by trial
 python -m search.run stop=first                  ends it with its trials' epochs; now=true at once

@@ -19,6 +19,7 @@ import optuna
 from datasets.command_line import flat_fields
 from datasets.errors import ConfigError
 from omr_model.config import TrainingConfig, replace_fields
+from results.ranking import BASE
 from search.config import ParameterConfig, SpaceConfig
 
 Values = dict[str, Any]
@@ -26,7 +27,6 @@ Settings = dict[str, Any]
 
 ORIGIN = "origin"  # user attribute of a queued trial: where its setting comes from
 OUTSIDE = "outside"  # user attribute of a trial of the base, where the base does not lie in the space
-BASE = "base"
 WEIGHTS = "train.mix.weights."
 
 

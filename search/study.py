@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import shutil
 import sys
-import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,27 +15,24 @@ from pathlib import Path
 
 from optuna.samplers import BaseSampler
 
-from datasets.errors import ConfigError, LogError, OmrError, StudyError
+from datasets.errors import ConfigError, LogError, StudyError
 from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
-from results.export import ExportConfig, export
-from results.findings import findings, text, write_findings
-from results.log_records import FINISHED, LogStudy
-from results.log_study import study_entry
 from results.provenance import Provenance, collect
 from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, write_study
-from results.training_log import add_entry, read_log
+from results.training_log import read_log
+from search.closing import close, entered_if_it_breaks_off, shown
 from search.config import SearchConfig
 from search.console import Console
 from search.corpus import fitted, preparation
-from search.disk import GIGABYTE, check_room, estimate, free_bytes
+from search.disk import GIGABYTE, bytes_under, check_room, estimate, free_bytes
 from search.lock import driving
 from search.outcome import Outcome
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
-from search.resume import changes_since, check_state, study_to_resume
+from search.resume import ENGINE, changes_since, check_state, study_to_resume
 from search.rules import describe, rungs
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
@@ -66,10 +62,11 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
 
     provenance = collect()
     check_room(Path(config.paths.studies), 0, config.disk.reserve * GIGABYTE)
-    with _claimed(config.folder()) as folder, driving(folder), _entered_if_it_breaks_off(config):
+    with _claimed(config.folder()) as folder, driving(folder):
         write_study(folder, _record(config, spaces, space, corpus, provenance))
-        outcome = _run_trials(config, space, sampler, corpus, provenance)
-    _report(config, outcome)
+        with entered_if_it_breaks_off(config):
+            outcome = _run_trials(config, space, sampler, corpus, provenance)
+        close(config, outcome)
 
 
 def resume_study(words: Sequence[str]) -> None:
@@ -88,9 +85,9 @@ def resume_study(words: Sequence[str]) -> None:
         space = space_of(config)
         sampler = sampler_of(config, space)
         check_trainings(config, space, corpus)
-        with _entered_if_it_breaks_off(config):
+        with entered_if_it_breaks_off(config):
             outcome = _run_trials(config, space, sampler, corpus, provenance, changes)
-    _report(config, outcome)
+        close(config, outcome)
 
 
 def logged_studies(log: Path) -> set[str]:
@@ -193,7 +190,8 @@ def _run_trials(
             print(f"{'changed':<10} {change}")
         print(_heading(config, space, corpus, concurrent_trials(cluster, cpus, gpus), _share(cpus, gpus)))
         if (size := disk.result()) is not None:
-            check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE)
+            there = bytes_under(config.folder() / ENGINE)
+            check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE, there)
             free = free_bytes(config.folder())
             print(f"{'disk':<10} about {size.total / GIGABYTE:.2g} GB in the end, {free / GIGABYTE:,.0f} GB are free")
         if cluster.dashboard is not None:
@@ -212,7 +210,7 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, a
     sampler = config.sampler.name if space.resolution is None else f"a grid of {grid_size(space)} settings"
     counts = ", ".join(f"{counts.staves:,} {split}" for split, counts in splits.items())
     lines = {
-        "study": f"{config.study}   in {_shown(config.folder())}",
+        "study": f"{config.study}   in {shown(config.folder())}",
         "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
@@ -247,65 +245,6 @@ def _depths(config: SearchConfig) -> str:
 def _share(cpus: int, gpus: float) -> str:
     cores = f"{cpus} core{'s' if cpus > 1 else ''}"
     return f"{gpus:g} GPU and {cores}" if gpus else cores
-
-
-def _report(config: SearchConfig, outcome: Outcome) -> None:
-    """Say what came out, enter it in the log, and leave as the outcome wants it: quietly or as interrupted.
-
-    Raises:
-        StudyError: no trial was trained to the end.
-        KeyboardInterrupt: the search was interrupted.
-    """
-    folder = config.folder()
-    tables = ("trials", "epochs", "samples", "importance", "rungs")
-    print(f"\ntables     {_shown(folder)}/reports/  {'  '.join(f'{name}.parquet' for name in tables)}")
-    missing: StudyError | None = None
-    try:
-        best = export(
-            ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best"), overwrite=True)
-        )
-    except StudyError as error:
-        missing, found = error, findings(folder)
-        print(f"best trial none: {error}")
-    else:
-        found = best.findings
-        print(f"best trial {_shown(best.folder)}/report.md")
-    write_findings(folder, found)
-    if missing is None:
-        print(f"\n{textwrap.fill(best.verdict, 120)}\n")
-    print(f"{text(found)}\n")
-    aborted = outcome in (Outcome.INTERRUPTED, Outcome.DISK_FULL)  # a budget that is spent is no accident
-    entry = _enter(config, str(outcome) if aborted else FINISHED)
-    print(f"log        {_shown(Path(config.paths.log))}: {entry.title}, {entry.state}")
-    if outcome != Outcome.FINISHED:
-        print(f"The search ended early: {outcome}. Go on with: python -m search.run resume={config.study}")
-    if outcome == Outcome.INTERRUPTED:
-        raise KeyboardInterrupt
-    if outcome == Outcome.DISK_FULL:
-        raise StudyError("the disk is full; make room, then resume")
-    if missing is not None:
-        raise missing
-
-
-@contextmanager
-def _entered_if_it_breaks_off(config: SearchConfig) -> Iterator[None]:
-    """Whatever ends a search that has begun, the log has it, with what there was by then."""
-    try:
-        yield
-    except BaseException as error:
-        if (config.folder() / EVENTS_FILE).exists():
-            interrupted = isinstance(error, KeyboardInterrupt)
-            try:
-                _enter(config, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
-            except OmrError as problem:  # what ended the search matters more
-                print(f"not entered in the log: {problem}")
-        raise
-
-
-def _enter(config: SearchConfig, reason: str) -> LogStudy:
-    entry = study_entry(config.folder(), reason=reason)
-    add_entry(Path(config.paths.log), entry)
-    return entry
 
 
 def _record(
@@ -346,9 +285,3 @@ def _claimed(folder: Path) -> Iterator[Path]:
     finally:
         if sys.exc_info()[0] is not None and not (folder / EVENTS_FILE).exists():
             shutil.rmtree(folder)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
-    resolved, here = path.resolve(), Path.cwd()
-    return str(resolved.relative_to(here) if resolved.is_relative_to(here) else resolved)

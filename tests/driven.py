@@ -124,7 +124,8 @@ class Session:
         self.observer = Observer(
             self.folder, self.chronicle, console, self.stop, self.rule, keeper, config.train.epochs, 0.0
         )
-        self.chronicle.begin("a code", "a command", dataclasses.asdict(config.budget), [])
+        confirm = dataclasses.asdict(config.confirm)
+        self.chronicle.begin("a code", "a command", dataclasses.asdict(config.budget), [], confirm)
         self.observer.recovered(self.recovery)
         sampler = build_sampler(config.sampler, config.seed, self.space)
         self.study = optuna_study(self.folder, sampler, self.space, replay.trials(), self.rule.waiting)

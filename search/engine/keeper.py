@@ -22,13 +22,14 @@ from pathlib import Path
 from results.ranking import BASE
 from results.replay import Replay, TrialHistory
 from search.config import SearchConfig
+from search.disk import GIGABYTE
+from search.recovery import OPEN
 
 WEIGHTS, RESUME = "model.safetensors", "resume.pt"  # as `omr_model.checkpoint` names them, which needs torch
 ENGINE = "tune"
+SCRATCH = f"{ENGINE}/unfinished"  # where trials write before Tune takes what they wrote
 TAKEN_OVER = "checkpoint_of_trial_*"  # copied from another trial of a population; no journal names it
 LAST_WHOLE = 2
-OPEN = ("running", "paused")
-GIGABYTE = 1e9
 
 
 class Keeper:
@@ -61,6 +62,7 @@ class Keeper:
         for trial in replay.trials():
             keeper.tidy(trial)
         keeper._delete_unknown()
+        shutil.rmtree(study / SCRATCH, ignore_errors=True)  # of processes that were killed in the middle of it
         return keeper
 
     def tidy(self, trial: TrialHistory) -> list[str]:

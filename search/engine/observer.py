@@ -1,4 +1,5 @@
-"""What Tune does, into the study's journal and onto the terminal, as it happens."""
+"""What Tune does, into the study's journal and onto the terminal, as it happens; and the end of a search that cannot
+go on."""
 
 from __future__ import annotations
 
@@ -11,16 +12,18 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from datasets.errors import OmrError
+from datasets.errors import OmrError, StudyError
 from results.gather import write_reports
 from results.journal import EndState, EpochReported, TrialEnded, TrialStarted
 from search.chronicle import Chronicle, trial_id
 from search.console import Console, TrialRow
-from search.disk import free_bytes
+from search.disk import GIGABYTE, free_bytes
+from search.engine.guard import guarded
 from search.engine.keeper import Keeper
 from search.engine.searcher import (
     ADOPTED,
     BEFORE,
+    CUT_OFF,
     DISK_FULL,
     DIVERGED,
     FAILED,
@@ -35,15 +38,19 @@ from search.engine.searcher import (
     is_epoch,
 )
 from search.engine.stop import Stop
+from search.engine.watchdog import check_ray
 from search.recovery import OPEN, Recovery, stopped_after, waits_after
 from search.rules import Rule
 from search.space import ORIGIN
 
 SECONDS_BETWEEN_REPORTS = 20.0
+FAILURES_IN_A_ROW = 5
+"""So many trials that fail with no epoch of any trial between them: it is the machine, and not their settings."""
 
 
 class Observer(tune.Callback):
-    """Tune's callback: it records, and decides nothing.
+    """Tune's callback: it records before anybody acts, tells the rule of trials that go on, has the keeper delete, and
+    stops the search when the disk is full or the machine fails every trial.
 
     Args:
         study: the study's folder.
@@ -78,6 +85,7 @@ class Observer(tune.Callback):
         self.running: set[int] = set()
         self._noted = 0 if rule is None else len(rule.notes)  # those of earlier sessions were told then
         self._reported = -math.inf
+        self._failures = 0  # since the last epoch
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune would keep its callbacks with the experiment, which nobody ever reads."""
@@ -97,10 +105,13 @@ class Observer(tune.Callback):
             self.console.say(
                 f"session {self.chronicle.session}: {ended} trials have ended, {len(recovery.unfinished)} go on"
             )
+            if self.rule is None and recovery.unfinished:
+                self.console.say("the population leaves out the exchange that it was interrupted before")
         for ending in recovery.endings:
             self._record_end(int(ending.trial_id), ending.state, ending.message)
         self._write_reports_now_and_then()  # they carry `study.json`, should that be lost
 
+    @guarded
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins; or goes on after a pause or a crash, maybe with settings that it has not reported with."""
         start = self._start(trial)
@@ -114,9 +125,11 @@ class Observer(tune.Callback):
             self._show_exchange(trial, before)
         self.running.add(start.number)
 
+    @guarded
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.console.say(f"trial {trial.config[NUMBER]:>3}  crashed and goes on from its checkpoint: {_reason(trial)}")
 
+    @guarded
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
@@ -125,8 +138,11 @@ class Observer(tune.Callback):
             self.console.say(f"trial {number:>3}  {result[NOTE]}")
         if result.get(DISK_FULL):
             self._out_of_disk(str(result[DISK_FULL]))
+        if result.get(CUT_OFF):
+            raise StudyError(f"trial {number}: {result[CUT_OFF]}; {self._mend_and_resume}")
         if not is_epoch(result):
             return
+        self._failures = 0
         self._record_exchange(trial)
         metrics = result[METRICS]
         self.chronicle.append(
@@ -138,16 +154,17 @@ class Observer(tune.Callback):
         self._tell_notes()
         self._keep(number)
         if free_bytes(self.study) < self.reserve:
-            self._out_of_disk(f"less than {self.reserve / 1e9:g} GB are free (disk.reserve)")
+            self._out_of_disk(f"less than {self.reserve / GIGABYTE:g} GB are free (disk.reserve)")
         self._write_reports_now_and_then()
 
+    @guarded
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         number, result = trial.config[NUMBER], trial.last_result
         reached = int(result.get(STEP, 0))
         if result.get(DIVERGED):
             self._end(trial, "diverged", str(result[DIVERGED]))
         elif result.get(FAILED):
-            self._end(trial, "failed", str(result[FAILED]))
+            self._failed(trial, str(result[FAILED]))
         elif reached >= self.max_epochs:
             self._end(trial, "completed", "trained to the end")
         elif self.rule is not None and number in self.rule.waiting:
@@ -157,8 +174,14 @@ class Observer(tune.Callback):
         else:
             self._end(trial, "pruned", stopped_after(reached, self.max_epochs))
 
+    @guarded
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._end(trial, "failed", _reason(trial))
+        """Its process died, and was not to be begun again; a process that the search's own end took with it goes on."""
+        check_ray(self.study.name)
+        if self.stop.interrupted:
+            self._end(trial, "paused", f"its process died as the search ended: {_reason(trial)}")
+        else:
+            self._failed(trial, _reason(trial))
 
     def finish(self) -> None:
         """The session is over: what still runs is paused, and the reports are written for the last time."""
@@ -167,6 +190,19 @@ class Observer(tune.Callback):
         self.running.clear()
         self.chronicle.end(self.stop.reason)
         write_reports(self.study)
+
+    @property
+    def _mend_and_resume(self) -> str:
+        return f"mend that, then go on with: python -m search.run resume={self.study.name}"
+
+    def _failed(self, trial: Trial, message: str) -> None:
+        self._end(trial, "failed", message)
+        self._failures += 1
+        if self._failures >= FAILURES_IN_A_ROW:
+            raise StudyError(
+                f"{self._failures} trials in a row failed without an epoch, the last one with: {message}; "
+                f"{self._mend_and_resume}"
+            )
 
     def _end(self, trial: Trial, state: EndState, message: str) -> None:
         number = trial.config[NUMBER]

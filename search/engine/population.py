@@ -25,10 +25,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from datasets.seeds import seed_from
+from results.ranking import BASE
 from search.engine.exploration import Exploration
-from search.engine.searcher import ADOPTED, DIVERGED, METRIC, NUMBER, SETTINGS, STEP
+from search.engine.searcher import ADOPTED, CHECKPOINTS, EXCHANGED, METRIC, NUMBER, SETTINGS, STEP, is_epoch
 from search.engine.stop import Stop
-from search.space import BASE, ORIGIN
+from search.space import ORIGIN
 
 QUANTILE = 0.25
 """The share of the population that gives, and that takes over (the paper's truncation selection: 20 %; Tune: 25 %)."""
@@ -45,7 +46,8 @@ class Waiting:
 class Population(FIFOScheduler):
     """Pauses trials, has them exchange checkpoints, and lets them go on.
 
-    The base gives like any other trial and takes from none, so that it is trained to its end as it is.
+    The base gives like any other trial and takes from none, so that it is trained to its end as it is. Who waits is not
+    known any more when a search is taken up again: the exchange that it was interrupted before is left out.
 
     Args:
         exploration: changes the settings of a trial that goes on from another's checkpoint.
@@ -68,7 +70,7 @@ class Population(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """After each interval a trial waits; its checkpoint is stored and its slot is free."""
         epoch = int(result[STEP])
-        if result.get(DIVERGED) or epoch >= self.epochs or epoch % self.interval:
+        if not is_epoch(result) or epoch >= self.epochs or epoch % self.interval:
             return TrialScheduler.CONTINUE
         self.waiting[trial.trial_id] = Waiting(epoch, float(result[METRIC]))
         return TrialScheduler.PAUSE
@@ -131,9 +133,15 @@ class Population(FIFOScheduler):
 def _adopt_checkpoint(trial: Trial, donor: Trial, epoch: int) -> None:
     """Copy the donor's checkpoint, and have the trial begin there: the donor deletes its own when it goes on.
 
-    The trial's manager of checkpoints deletes the copy, and the trial's checkpoint from before, with its next one.
+    The keeper deletes the copy. The trial does not go back to its own checkpoints from before: its settings are others.
     """
-    given, manager = donor.latest_checkpoint_result, trial.run_metadata.checkpoint_manager
+    own, given, manager = (
+        trial.latest_checkpoint_result,
+        donor.latest_checkpoint_result,
+        trial.run_metadata.checkpoint_manager,
+    )
+    assert own is not None
+    assert own.checkpoint is not None
     assert given is not None  # trials store a checkpoint with every report
     assert given.checkpoint is not None
     assert manager is not None
@@ -147,3 +155,5 @@ def _adopt_checkpoint(trial: Trial, donor: Trial, epoch: int) -> None:
     taken.metrics = {name: value for name, value in given.metrics.items() if name != "config"}  # Tune adds the trial's
     manager._checkpoint_results.append(taken)
     manager._latest_checkpoint_result = taken
+    exchanged = PurePosixPath(own.checkpoint.path).name
+    trial.set_config({**trial.config, CHECKPOINTS: [path], EXCHANGED: exchanged})  # type: ignore[no-untyped-call]

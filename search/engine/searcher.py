@@ -17,20 +17,22 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.search import Searcher
 
 from search.agenda import Agenda, Assignment, Ended
+from search.engine.guard import guarded
 from search.space import ORIGIN
 
 if TYPE_CHECKING:  # it needs the names below
     from search.engine.stop import Stop
 
 # What a trial reports to Tune: the value that is minimised, the epoch it was reached in, all other numbers of that
-# epoch; or in place of them why it diverged, why it failed, or that the disk is full.
+# epoch; or in place of them why it diverged, why it failed, that the disk is full, or what else the machine lacks.
 METRIC, STEP, METRICS, DIVERGED, FAILED, DISK_FULL = "ser", "epoch", "metrics", "diverged", "failed", "disk_full"
+CUT_OFF = "cut_off"
 NOTE = "note"  # what a person should know of this report
 # What a trial is given by Tune, beside `ORIGIN`: its number, its setting, its seed, the number of the trial that it
 # repeats, the checkpoints to go on from; and once it has gone on from another trial's checkpoint with other settings,
-# the number of that one.
+# the number of that one, and the trial's own latest checkpoint before, which it does not go back to.
 NUMBER, SETTINGS, SEED, REPEATS, CHECKPOINTS = "number", "settings", "seed", "repeats", "checkpoints"
-ADOPTED = "adopted"
+ADOPTED, EXCHANGED = "adopted", "exchanged"
 BEFORE = -1
 """The number for `ADOPTED` where a trial has gone on from another one's checkpoint before it was taken up again."""
 
@@ -55,16 +57,18 @@ class AgendaSearcher(Searcher):
         """What to train; Tune's mark for the end; or None where Tune is to ask again."""
         if self.stop.early:
             return Searcher.FINISHED
-        assignment = self.agenda.next()
+        assignment = self._next()
         if assignment is None:
-            return Searcher.FINISHED if self.agenda.over else None
+            return Searcher.FINISHED if self.stop.error is not None or self.agenda.over else None
         self.assigned[trial_id] = assignment
         return as_config(assignment)
 
+    @guarded
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch is over, and the trial goes on."""
         self._report(self.assigned[trial_id], result)
 
+    @guarded
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended, one way or another."""
         assignment = self.assigned.pop(trial_id)
@@ -78,10 +82,14 @@ class AgendaSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing."""
 
+    @guarded
+    def _next(self) -> Assignment | None:
+        return self.agenda.next()
+
     def _ending(self, assignment: Assignment, result: Mapping[str, Any] | None, error: bool) -> Ended:
         if error or (result is not None and result.get(FAILED)):
             return Ended(crashed=True)
-        if result is None or result.get(DISK_FULL):
+        if result is None or result.get(DISK_FULL) or result.get(CUT_OFF):
             return Ended(cut_off=True)
         rule, reached = self.agenda.rule, int(result[STEP])
         if reached >= self.max_epochs:
@@ -110,7 +118,7 @@ def as_config(assignment: Assignment) -> dict[str, Any]:
 
 def is_epoch(result: Mapping[str, Any]) -> bool:
     """Whether a report is that of an epoch, and not of an end without one."""
-    return not (result.get(DIVERGED) or result.get(FAILED) or result.get(DISK_FULL))
+    return not any(result.get(end) for end in (DIVERGED, FAILED, DISK_FULL, CUT_OFF))
 
 
 def _is_value(result: Mapping[str, Any]) -> bool:

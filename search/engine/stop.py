@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from search.config import BudgetConfig
 from search.engine.searcher import METRICS
 from search.outcome import Outcome
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 
 @dataclass
 class Stop:
@@ -21,16 +24,16 @@ class Stop:
     Attributes:
         budget: what the study may use in all.
         chronicle: what it has used.
-        interrupted: set by Ctrl-C or SIGTERM.
+        interrupted: set by Ctrl-C and the signals that mean the same.
         disk_full: set by whoever cannot write.
-        broken_off: an error ended the search.
+        error: the first one that ends the search; nothing is recorded after it (`search.engine.guard`).
     """
 
     budget: BudgetConfig
     chronicle: Chronicle
     interrupted: bool = False
     disk_full: bool = False
-    broken_off: bool = False
+    error: Exception | None = None
 
     @property
     def reason(self) -> Outcome:
@@ -38,9 +41,9 @@ class Stop:
         budget, used = self.budget, self.chronicle.used
         if self.interrupted:
             return Outcome.INTERRUPTED
-        if self.disk_full:
+        if self.disk_full or (isinstance(self.error, OSError) and self.error.errno in NO_ROOM):
             return Outcome.DISK_FULL
-        if self.broken_off:
+        if self.error is not None:
             return Outcome.BROKEN_OFF
         if budget.hours is not None and used.seconds >= budget.hours * 3600:
             return Outcome.OUT_OF_TIME
@@ -63,7 +66,10 @@ class Stop:
 
 
 class EndOfEpoch(tune.Stopper):
-    """Ends every trial at its next report, with its epoch saved; Tune's own way would throw the epoch away."""
+    """Ends every trial at its next report, with its epoch saved; Tune's own way would throw the epoch away.
+
+    After an error no epoch is recorded any more, and there is nothing to wait for.
+    """
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
@@ -72,4 +78,4 @@ class EndOfEpoch(tune.Stopper):
         return self.stop.with_epoch(result.get(METRICS, {}).get("gpu_seconds", 0.0))
 
     def stop_all(self) -> bool:
-        return False
+        return self.stop.error is not None

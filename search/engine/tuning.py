@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeAlias
 
 from optuna.samplers import BaseSampler
@@ -20,13 +17,15 @@ from search.agenda import Agenda
 from search.chronicle import Chronicle
 from search.config import SearchConfig
 from search.console import Console
+from search.disk import GIGABYTE
 from search.engine.cluster import Cluster
-from search.engine.keeper import Keeper
+from search.engine.interruption import Interruption
+from search.engine.keeper import SCRATCH, Keeper
 from search.engine.observer import Observer
 from search.engine.schedulers import build_scheduler
 from search.engine.searcher import NUMBER, AgendaSearcher
 from search.engine.stop import EndOfEpoch, Stop
-from search.engine.trial import NO_ROOM, TrialJob, train_trial
+from search.engine.trial import TrialJob, train_trial
 from search.engine.watchdog import Watchdog
 from search.optuna_study import optuna_study
 from search.outcome import Outcome
@@ -36,7 +35,6 @@ from search.rules import build_rule
 from search.samplers import build_sampler
 from search.space import SearchSpace
 
-GB = 1e9
 Trainable: TypeAlias = Callable[[Mapping[str, Any], TrialJob], None]
 
 
@@ -76,15 +74,19 @@ def run_trials(
     recovery = recover(rule, chronicle.earlier, chronicle.replay, epochs)
     sampler = sampler or build_sampler(config.sampler, config.seed, space)
     keeper = Keeper.of(config, folder, chronicle.replay)
-    observer = Observer(folder, chronicle, console, stop, rule, keeper, epochs, config.disk.reserve * GB)
-    job = TrialJob(on_its_device(config.training(), cpus, gpus), corpus.resolve(), cpus if gpus == 0 else None)
+    observer = Observer(folder, chronicle, console, stop, rule, keeper, epochs, config.disk.reserve * GIGABYTE)
+    training = on_its_device(config.training(), cpus, gpus)
+    job = TrialJob(training, corpus.resolve(), cpus if gpus == 0 else None, folder / SCRATCH)
 
-    chronicle.begin(str(provenance.code), provenance.command_line, asdict(config.budget), list(changes))
+    chronicle.begin(
+        str(provenance.code), provenance.command_line, asdict(config.budget), list(changes), asdict(config.confirm)
+    )
     observer.recovered(recovery)  # before Optuna's study is made: what had ended is to have ended there, too
     waiting = rule.waiting if rule is not None else ()
     study = optuna_study(folder, sampler, space, chronicle.replay.trials(), waiting)
     agenda = Agenda(config, space, chronicle, rule, recovery, study)
     watchdog = Watchdog(config.study, config.trial.hang_minutes, console.say)
+    interruption = Interruption(stop, config.trial.grace_seconds, console.say)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -100,25 +102,34 @@ def run_trials(
             name=str(chronicle.session),
             storage_path=str(folder / "tune"),
             verbose=0,
-            callbacks=[observer, watchdog],
+            callbacks=[observer, watchdog, interruption],
             stop=EndOfEpoch(stop),
             failure_config=tune.FailureConfig(max_failures=config.trial.retries),
         ),
     )
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # trials that fail are told by the console
-    try:
-        with watchdog.aside(), _graceful_stop(stop, console, config.trial.grace_seconds):
-            tuner.fit()
-    except BaseException as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            stop.disk_full = True
-        else:
-            stop.interrupted = isinstance(error, KeyboardInterrupt)
-            stop.broken_off = not stop.interrupted
+    with interruption.handled():
+        try:
+            with watchdog.aside():
+                tuner.fit()
+        except KeyboardInterrupt:
+            stop.interrupted = True
             raise
-    finally:
-        _finish(observer, agenda)
+        except Exception as error:
+            stop.error = stop.error or error
+        finally:
+            interruption.closing()
+            _finish(observer, agenda)
+    return _outcome(stop, console)
+
+
+def _outcome(stop: Stop, console: Console) -> Outcome:
+    """How the search ended; or the error that ended it, unless somebody was ending it anyway."""
+    if stop.error is not None and stop.reason == Outcome.INTERRUPTED:
+        console.say(f"while the search was ending: {type(stop.error).__name__}: {stop.error}")
+    elif stop.error is not None and stop.reason != Outcome.DISK_FULL:
+        raise stop.error
     return stop.reason
 
 
@@ -143,30 +154,3 @@ def _trials_alive(config: SearchConfig, abreast: int) -> int:
 
 def _trial_name(trial: Any) -> str:
     return f"trial-{trial.config[NUMBER]:04d}-{trial.trial_id}"
-
-
-@contextmanager
-def _graceful_stop(stop: Stop, console: Console, grace: float) -> Iterator[None]:
-    """The first Ctrl-C, or SIGTERM, ends each trial with its epoch; the second Ctrl-C ends the search at once.
-
-    After SIGTERM an epoch has so many seconds of grace: a cluster's scheduler sends SIGKILL soon.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.interrupted = True
-        if number == signal.SIGTERM:
-            signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
-            console.say(f"told to end: epochs that take longer than {grace:g} s are cut off")
-        else:
-            console.say("stopping: each trial ends with its epoch; Ctrl-C again stops at once")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    for number, handler in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGALRM, signal.default_int_handler)):
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, old in before.items():
-            signal.signal(number, old)

@@ -1,4 +1,4 @@
-"""Looks after what cannot report its own end: trials that hang, and Ray itself.
+"""Looks after what cannot report its own end: trials that hang, processes that never start, and Ray itself.
 
 What Ray does of its own, seen with 2.60: a worker that stands still is waited for without end; and if the raylet is
 killed, Tune takes its trials for dead once, begins them again, and waits without end for processes that nobody starts.
@@ -21,7 +21,7 @@ from ray.tune.experiment import Trial
 
 from datasets.command_line import EXIT_USER_ERROR
 from datasets.errors import StudyError
-from search.engine.searcher import NUMBER
+from search.engine.searcher import NUMBER, STEP
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_TO_NOTICE = 10.0  # that a thread which waits for a Ray that died gets to find out
@@ -36,10 +36,11 @@ class RayDiedError(StudyError):
 
 @dataclass
 class Watched:
-    """A trial that runs: when it began or reported last, and its longest epoch; in seconds."""
+    """A trial that runs: when it began or reported last, and its longest epoch, in seconds; the epoch it reached."""
 
     last: float
     longest: float = 0.0
+    reached: int = 0
 
 
 class Watchdog(tune.Callback):
@@ -65,21 +66,25 @@ class Watchdog(tune.Callback):
         self.clock = clock
         self.watched: dict[str, Watched] = {}
         self.longest = 0.0
-        self._looked = clock()
+        self._looked = self._ran = clock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune would keep its callbacks with the experiment, which nobody ever reads."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        before = self.watched.get(trial.trial_id)
-        self.watched[trial.trial_id] = Watched(self.clock(), before.longest if before else 0.0)
+        self.watched.setdefault(trial.trial_id, Watched(0.0)).last = self.clock()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
+        """A trial reports. One that has come further since its process died is as good as one that never did: Tune
+        counts its deaths over all of its training, but only those at the same place say that it dies there."""
         now = self.clock()
         watched = self.watched.setdefault(trial.trial_id, Watched(now))
+        if (epoch := int(result.get(STEP, 0))) > watched.reached:
+            watched.reached = epoch
+            trial.run_metadata.num_failures = 0
         watched.longest = max(watched.longest, now - watched.last)
         self.longest = max(self.longest, watched.longest)
         watched.last = now
@@ -95,12 +100,21 @@ class Watchdog(tune.Callback):
 
         Raises:
             RayDiedError: Ray's own processes are gone.
+            StudyError: trials are to run, and for long none of them does.
         """
         now = self.clock()
         if now - self._looked < SECONDS_BETWEEN_LOOKS:
             return
         self._looked = now
         check_ray(self.study)
+        statuses = {trial.status for trial in trials}
+        if Trial.RUNNING in statuses or Trial.PENDING not in statuses:
+            self._ran = now
+        elif now - self._ran > (limit := max(LEAST_SECONDS, 60 * (self.hang_minutes or 0))):
+            raise StudyError(
+                f"for {limit / 60:.3g} minutes no process of a trial has started; go on with: "
+                f"python -m search.run resume={self.study}"
+            )
         for trial in trials:
             watched = self.watched.get(trial.trial_id)
             if watched is None or trial.status != Trial.RUNNING:

@@ -133,7 +133,7 @@ def train(run: Run) -> Path:
         }
         for staff in trainer.evaluate().staves
     ]
-    works = pd.DataFrame(staves).fillna(0).groupby("work", as_index=False).sum()
+    works = _without_gaps(pd.DataFrame(staves)).groupby("work", as_index=False).sum()
     tree = {
         "setting": run.setting,
         "seed": run.seed,
@@ -156,9 +156,15 @@ def merge(folder: Path) -> None:
             rows += [{**what, **row} for row in tree[name]]
     RECORDED.mkdir(exist_ok=True)
     for name, rows in tables.items():
-        frame = pd.DataFrame(rows).fillna(0)
+        frame = _without_gaps(pd.DataFrame(rows))
         frame.to_parquet(RECORDED / f"{'curves' if name == 'epochs' else name}.parquet", compression="zstd")
     print(f"{len(trees)} trainings in {RECORDED}")
+
+
+def _without_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Classes of which there was no error are missing, and count 0; a SER that is missing stays missing."""
+    counts = [name for name in frame.columns if name.startswith(("distance_", "ser_class_"))]
+    return frame.fillna(dict.fromkeys(counts, 0))
 
 
 def _name(setting: dict[str, Any]) -> str:

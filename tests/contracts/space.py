@@ -13,8 +13,9 @@ import torch
 from datasets.shards import PreparedCorpus
 from omr_model.config import MixConfig, TrainingConfig
 from omr_model.trainer import Trainer
+from results.ranking import BASE
 from search.compose import compose
-from search.space import BASE, ORIGIN, SearchSpace, Values, grid
+from search.space import ORIGIN, SearchSpace, Values, grid
 from tests.models import training
 
 SMALL_TRAINING = training(epochs=1, validation_staves=2, mix=MixConfig(negatives=0.0))  # two steps

@@ -191,9 +191,9 @@ class Case:
         wanted = len(self.trained()) + more
         return lambda: len(self.trained()) >= wanted
 
-    def finish(self, **pretence: Any) -> Session:
+    def finish(self, *words: str) -> Session:
         """Resume it, and see that it is finished then."""
-        session = self.resume(**pretence)
+        session = self.resume(*words)
         if session.wait() != 0:
             raise session.ended_early()
         return session
@@ -243,9 +243,7 @@ def snapshot(case: Case) -> Snapshot:
     }
     decided, waiting = decisions(case)
     report = (case.folder / "best" / "report.md").read_text()
-    verdict = re.sub(
-        rf"{case.studies}\S*|{case.name}|\d+:\d+|[\d.]+ (seconds|minutes|hours)|\d{{4}}-\d\d-\d\d.*", "", report
-    )
+    verdict = re.sub(rf"/\S+|{case.name}|\d+:\d+|[\d.]+ (seconds|minutes|hours)|\d{{4}}-\d\d-\d\d.*", "", report)
     return Snapshot(gathered | written, told_to_optuna(case), decided, verdict, waiting)
 
 

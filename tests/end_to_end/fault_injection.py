@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.command_line import main
-from tests.end_to_end.fault_harness import PATIENCE, Bench, BusyError, Case, Loss, Snapshot, loss, victim
+from tests.end_to_end.fault_harness import PATIENCE, Bench, BusyError, Case, Loss, Session, Snapshot, loss, victim
 from tests.end_to_end.faults import FAULTS, Lab, killed, lab_of, unhurt
 
+MOST_SESSIONS = 40
 KILLED = ("driver", "trial", "raylet", "gcs_server")
 TWO_SLOTS, PROMOTION = "cluster.cpus=2", "scheduler=promotion"
 
@@ -91,7 +92,7 @@ def killed_at_random(bench: Bench, kills: int, row: Row, *words: str) -> None:
         session = case.begin()
         while session.alive or session.process.exitcode != 0:
             if not session.alive:
-                session = case.resume() if case.folder.exists() else case.begin()
+                session = _taken_up(case)
             kind = bench.random.choice(KILLED)
             if done.total() < kills and bench.random.random() < 0.2:
                 time.sleep(bench.random.uniform(0, 4))  # before anything is trained, or at the very end
@@ -115,6 +116,16 @@ KILLS = {
     "kill -9 in two slots": ((TWO_SLOTS,), 3),
 }
 """Rows of random kills: words of the search, and by what the number of kills is divided."""
+
+
+def _taken_up(case: Case) -> Session:
+    """Resumed; or begun, if it was killed before anything was written down."""
+    if len(case.sessions) > MOST_SESSIONS:
+        raise case.sessions[-1].ended_early()
+    if (case.folder / "study.json").exists():
+        return case.resume()
+    shutil.rmtree(case.folder, ignore_errors=True)
+    return case.begin()
 
 
 def inject(config: Config) -> None:

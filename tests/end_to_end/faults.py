@@ -177,11 +177,11 @@ def read_only(lab: Lab) -> tuple[Case, int]:
         shutil.copytree(case.studies, disk, dirs_exist_ok=True)
         case.studies = disk
         _mount("-o", "remount,ro", str(disk))
-        _expect(case, case.resume().wait(), USER_ERROR)
-        other = lab.bench.case(name="another", studies=disk)
+        _expect(case, case.resume("disk.reserve=0").wait(), USER_ERROR)
+        other = lab.bench.case("disk.reserve=0", name="another", studies=disk)
         _expect(other, other.begin().wait(), USER_ERROR)
         _mount("-o", "remount,rw", str(disk))
-        case.finish()
+        case.finish("disk.reserve=0")
         return _off_the_disk(case), 1
 
 

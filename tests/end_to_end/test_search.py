@@ -248,7 +248,9 @@ def test_a_search_that_is_interrupted_and_resumed_with_more_ends_as_one_that_had
             pd.read_parquet(searched.studies / study / "reports" / f"{name}.parquet").sort_values(by, ignore_index=True)
             for study in ("mine", "broken")
         ]
-        measured = [column for column in tables[0] if re.search("^study$|second|time|memory|created", column)]
+        measured = [
+            column for column in tables[0] if re.search("^(study|checkpoint|started|ended)$|second|time|memory", column)
+        ]
         pd.testing.assert_frame_equal(*(table.drop(columns=measured) for table in tables), check_exact=True)
     entries = [study for study in read_log(searched.studies / "LOG.md").studies() if study.name == "broken"]
     assert [entry.state for entry in entries] == ["finished"]

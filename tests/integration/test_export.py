@@ -120,6 +120,17 @@ def test_the_difference_to_the_base_is_there_for_machines(empty: Path) -> None:
     )
 
 
+def test_what_was_rejected_with_other_seeds_is_not_exported(empty: Path) -> None:
+    repeats = [FakeTrial(2 + n, (0.1 if n % 2 == 0 else 0.9,), repeats=n % 2) for n in range(4)]
+    make_study(empty, [FakeTrial(0, (0.1,), origin="base"), FakeTrial(1, (0.05,)), *repeats])
+    exported = run(empty)
+    assert exported.trial.number == 0
+    assert exported.verdict.startswith("Reject trial 1: ")
+    metrics = json.loads((exported.folder / "metrics.json").read_text())
+    assert metrics["against_base"] is None
+    assert [(one["candidate"], one["verdict"]) for one in metrics["decisions"]] == [(1, "reject")]
+
+
 def test_the_curve_is_a_picture(studies: Path) -> None:
     height, width, _ = matplotlib.image.imread(run(studies).folder / "curve.png").shape
     assert (height, width) == (640, 1600)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from results.evidence import decisions_of
 from results.gather import gather
+from results.journal import SessionEnded, SessionStarted, to_line
 from results.log_format import format_log, parse_log
 from results.log_records import TrainingLog
 from results.log_study import WITHOUT_A_WORD, study_entry
 from results.ranking import best, rank
+from results.study import read_study
 from results.verdict import verdict
 from tests.logs import HEAD_START, TRIALS, make_budgeted
-from tests.studies import FakeTrial
+from tests.studies import START, FakeTrial
 
 
 @pytest.fixture
@@ -104,6 +107,63 @@ def test_a_study_without_any_epoch_is_logged_too(tmp_path: Path) -> None:
     entry = study_entry(make_budgeted(tmp_path, ()))
     assert entry.hours is None
     assert "none has a symbol error rate" in entry.verdict
+
+
+REPEATED = (
+    FakeTrial(0, (0.9, 0.1), origin="base"),
+    FakeTrial(1, (0.9, 0.05)),
+    FakeTrial(2, (0.9, 0.1), repeats=0),
+    FakeTrial(3, (0.9, 0.9), repeats=1),
+    FakeTrial(4, (0.9, 0.1), repeats=0),
+    FakeTrial(5, (0.9, 0.9), repeats=1),
+)
+"""A trial that was best in the search, and is not with other seeds."""
+
+
+def driven(tmp_path: Path, outcome: str | None) -> Path:
+    """Repeats, in two sessions of an hour each, the second with one more trial; how that ended, None: not."""
+    folder = make_budgeted(tmp_path / "studies", REPEATED, budget=1)
+    path = folder / "events.jsonl"
+    began = [SessionStarted(n, "", "", {"trials": n}, [], START) for n in (1, 2)]
+    ends = [SessionEnded("interrupted", 3600.0, START), *([SessionEnded(outcome, 3600.0, START)] if outcome else [])]
+    first, second = (to_line(one) for one in began)
+    ended = "".join(map(to_line, ends[1:]))
+    path.write_text(f"{first}{to_line(ends[0])}{second}{path.read_text()}{ended}")
+    return folder
+
+
+def test_repeats_are_no_trials_of_the_budget_and_the_log_has_the_trial_that_is_left(tmp_path: Path) -> None:
+    folder = driven(tmp_path, "finished")
+    entry = study_entry(folder)
+    assert entry.trials == "2: 2 completed; and 4 repeats"
+    assert entry.hours == 2  # without the days between
+    assert " ".join(entry.verdict.split()).startswith("Reject trial 1: ")
+    assert "In the search, trial 0 was number 2 of the 2 trials" in " ".join(entry.verdict.split())
+    [decision] = decisions_of(read_study(folder), gather(folder))
+    assert (entry.ser, entry.ser_low, entry.ser_high) == (round(decision.base_ser, 4), None, None)
+    assert decision.base_ser != gather(folder).trials["ser"][0].as_py()
+    assert parse_log(format_log(TrainingLog("", (entry,)))).entries == (entry,)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        ("finished", "finished"),
+        ("out of epochs", "finished"),
+        ("interrupted", "aborted: interrupted"),
+        (None, f"aborted: {WITHOUT_A_WORD}"),
+    ],
+)
+def test_a_study_ended_as_its_last_session_did(tmp_path: Path, outcome: str | None, state: str) -> None:
+    assert study_entry(driven(tmp_path, outcome)).state == state
+
+
+def test_a_trial_that_still_waits_at_a_rung_does_not_make_a_finished_study_an_aborted_one(tmp_path: Path) -> None:
+    folder = make_budgeted(tmp_path, (*TRIALS[:2], FakeTrial(2, (0.9,), "paused")))
+    path = folder / "events.jsonl"
+    began, ended = SessionStarted(1, "", "", {"trials": 3}, [], START), SessionEnded("finished", 60.0, START)
+    path.write_text(f"{to_line(began)}{path.read_text()}{to_line(ended)}")
+    assert study_entry(folder).state == "finished"
 
 
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:2], ()])

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from results.cautions import Caution, cautions
+from results.evidence import Decision
 from results.fidelity import Fidelity
 from results.gather import Tables
 from results.journal import SessionStarted
@@ -39,6 +41,10 @@ def fake(number: int, *sers: float, dropout: float = 0.2, rate: float = 1e-4, **
 
 
 BASE = fake(0, 0.6, 0.5, origin="base")
+DECIDED = Decision(
+    candidate=2, base=0, verdict="adopt", difference=-0.1, low=-0.2, high=-0.01, rounds=2, needed="", seeds=2,
+    base_seeds=3, ser=0.4, base_ser=0.5, base_diverged=0, contenders=2, seed_spread=0.01, works_error=0.01,
+)  # fmt: skip
 
 
 def found(*trials: FakeTrial, record: StudyRecord | None = None, **fields: Any) -> list[Caution]:
@@ -48,8 +54,9 @@ def found(*trials: FakeTrial, record: StudyRecord | None = None, **fields: Any) 
         epochs=epochs_table(standing, "demo"),
         samples=pa.Table.from_pylist(fields.pop("samples", []), schema=SAMPLES),
         missing_samples=0,
+        sessions=tuple(fields.pop("sessions", ())),
     )
-    told: dict[str, Any] = {"sessions": [], "fidelity": SOUND, **fields}
+    told: dict[str, Any] = {"fidelity": SOUND, "decisions": [], **fields}
     return cautions(record or study(), tables, **told)
 
 
@@ -87,15 +94,26 @@ def test_too_few_trials_for_the_parameters() -> None:
     assert said("few trials", *few, fake(19, state="failed"))
 
 
-@pytest.mark.parametrize(("spread", "warned"), [(0.1, True), (0.005, False)])
-def test_seeds_that_differ_more_than_settings(spread: float, warned: bool) -> None:
+@pytest.mark.parametrize(("spread", "warned"), [(0.1, True), (0.036, True), (0.035, False), (0.005, False)])
+def test_seeds_that_differ_as_much_as_settings(spread: float, warned: bool) -> None:
+    """Three settings with a seed each spread by 5 points, which holds the seeds' spread, too."""
     settings = [BASE, fake(1, 0.6, 0.45), fake(2, 0.6, 0.4)]
-    again = [fake(3 + n, 0.6, 0.4 + sign * spread, repeats=2) for n, sign in enumerate((-1, 1))]
-    assert bool(said("seeds", *settings, *again)) == warned
+    text = said("seeds", *settings, decisions=[dataclasses.replace(DECIDED, seed_spread=spread)])
+    assert bool(text) == warned
+    assert (f"{100 * spread:.1f} points over its seeds" in text) == warned
 
 
-def test_one_repeat_of_one_setting_tells_nothing_of_seeds() -> None:
-    assert said("seeds", BASE, fake(1), fake(2), fake(3, 0.5, 0.9, repeats=2)) == ""
+def test_without_seeds_enough_nothing_is_told_of_them() -> None:
+    unknown = dataclasses.replace(DECIDED, difference=math.nan, seed_spread=0.3)
+    settings = [BASE, fake(1, 0.6, 0.45), fake(2, 0.6, 0.4)]
+    assert said("seeds", *settings, decisions=[unknown]) == ""
+    assert said("seeds", *settings) == ""
+
+
+def test_the_trial_that_the_study_ends_with_is_the_one_that_is_warned_of() -> None:
+    trials = [BASE, fake(1, dropout=0.495), fake(2, 0.5, 0.45)]
+    assert "edge of its range" in said("edge", *trials)
+    assert said("edge", *trials, decisions=[DECIDED]) == ""
 
 
 def test_a_validation_loss_that_rises_while_the_training_loss_falls() -> None:

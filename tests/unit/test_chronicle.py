@@ -38,7 +38,7 @@ def test_sessions_add_up_also_one_that_was_killed_whatever_the_calendar_does(
     tmp_path: Path, clock: list[float]
 ) -> None:
     first = Chronicle(tmp_path)
-    first.begin("code", "command", {}, [])
+    first.begin("code", "command", {}, [], {})
     first.append(start(0))
     clock[0] += 40
     epoch(first, 0, 1)
@@ -46,7 +46,7 @@ def test_sessions_add_up_also_one_that_was_killed_whatever_the_calendar_does(
     second = Chronicle(tmp_path)
     assert second.used == Used(40.0, 1, 30.0)
     clock[0] = -5000  # another machine
-    second.begin("code", "command", {}, [])
+    second.begin("code", "command", {}, [], {})
     clock[0] += 7
     assert second.used == Used(47.0, 1, 30.0)
     epoch(second, 0, 1)  # trained again: it took its time again

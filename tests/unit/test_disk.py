@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,7 @@ def search(**fields: object) -> SearchConfig:
         (search(), 17 * 0.2 + 4 * 0.7 + 0.1),
         (search(scheduler=SchedulerConfig(name="promotion")), 17 * 0.2 + 64 * 0.7 + 0.1),
         (search(confirm=ConfirmConfig(top=2, rounds=3)), (17 + 9) * 0.2 + 4 * 0.7 + 0.1),
+        (search(scheduler=SchedulerConfig(name="pbt"), confirm=ConfirmConfig()), 64 * 0.2 + 64 * 0.7 + 0.1),
         (search(disk=DiskConfig(cap=5.0)), 5.0),
         (search(disk=DiskConfig(cap=1.0)), 4 * 0.7 + 3 * 0.1),  # what must stay, must stay
         (search(budget=BudgetConfig(trials=None, epochs=32), scheduler=SchedulerConfig(name="none")), 2 * 0.9 + 0.1),
@@ -109,6 +111,31 @@ def test_a_search_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
     assert "set a cap (disk.cap=7), take fewer trials (budget.trials) or another folder (paths.studies)" in message
     with pytest.raises(StudyError, match=r"8\.09 GB; take fewer trials"):
         disk.check_room(studies, 15.2e9, 8.05e9)
+
+
+def test_what_a_search_that_goes_on_has_already_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage(0, 0, int(2e9)))  # noqa: ARG005
+    disk.check_room(tmp_path, 5.9e9, 1e9, there=5 * 10**9)
+    disk.check_room(tmp_path, 5.9e9, 1e9, there=7 * 10**9)
+    with pytest.raises(StudyError) as refused:
+        disk.check_room(tmp_path, 6.5e9, 1e9, there=5 * 10**9)
+    assert str(refused.value).endswith(
+        "needs about 1.5 GB more and 1 GB are to stay free (disk.reserve), but there are 2 GB; set a cap (disk.cap=6), "
+        "make room"
+    )
+
+
+def test_the_bytes_under_a_folder_whatever_vanishes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk.bytes_under(tmp_path / "none") == 0
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name, size in (("one", 3), ("a/two", 5), ("a/b/gone", 7)):
+        (tmp_path / name).write_bytes(bytes(size))
+    assert disk.bytes_under(tmp_path) == 15
+    walk = list(os.walk(tmp_path))
+    (tmp_path / "a" / "b" / "gone").unlink()
+    monkeypatch.setattr(disk.os, "walk", lambda _: walk)
+    assert disk.bytes_under(tmp_path) == 8
 
 
 def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from results.fidelity import Fidelity, fidelity, rung_epochs
+from results.fidelity import Fidelity, _warning, fidelity, rung_epochs
 from results.ranking import rank
 from results.replay import Replay
 from results.study import StudyRecord
@@ -64,6 +64,29 @@ def test_an_order_that_turns_round_is_warned_of_with_a_way_out() -> None:
     early = measured(study(grace=2, reduction=3), *curves(REVERSED, FINAL))
     assert "scheduler.grace_epochs=6" not in early.warning  # rungs at 2 and 6, of which 6 misleads as well
     assert "scheduler.adapt" not in measured(study("hyperband"), *curves(REVERSED, FINAL)).warning
+
+
+def test_one_that_is_lost_and_an_order_that_is_nearly_right_are_no_warning() -> None:
+    lost_one = [ser + 0.3 for ser in FINAL]
+    lost_one[2] = 0.6  # the third of nine, after the first rung the last
+    found = measured(study(), *curves(lost_one, FINAL))
+    assert [(rung.lost, rung.best) for rung in found.rungs] == [(1, 3)] * 2
+    assert found.warning == ""
+
+
+def test_many_lost_though_the_order_is_partly_right_are_told_apart() -> None:
+    lost = [ser + 0.3 for ser in FINAL]
+    lost[1], lost[2] = 0.60, 0.61
+    [first, _] = measured(study(), *curves(lost, FINAL)).rungs
+    assert first.lost == 2
+    shaky = dataclasses.replace(first, tau=0.6, low=0.1, high=0.75)
+    assert shaky.misleads
+    assert not shaky.turned
+    assert not dataclasses.replace(shaky, high=0.85).misleads
+    assert not dataclasses.replace(shaky, lost=1).misleads
+    [said, turned] = (_warning([one], "none", 2, EPOCHS) for one in (shaky, dataclasses.replace(shaky, high=0.4)))
+    assert said.startswith("Of the 3 finally best, 2 would have been stopped after epoch 2, though the order")
+    assert turned.startswith("The order after epoch 2 is not the one at the end (tau 0.60")
 
 
 def test_the_correlation_is_kendalls_tau_b_with_its_ties() -> None:

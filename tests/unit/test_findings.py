@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.cautions import Caution
+from results.evidence import decisions_of
 from results.fidelity import Fidelity
 from results.findings import MOST_LINES, WIDTH, Findings, findings, text, write_findings
 from results.gather import gather
@@ -13,6 +14,7 @@ from results.importance import Cell, Importance, Knob
 from results.ranking import rank
 from results.report_sections import (
     cautions_section,
+    doubt,
     fidelity_section,
     importance_section,
     ranking_table,
@@ -21,6 +23,7 @@ from results.report_sections import (
 )
 from results.schema import ERROR_CLASSES, IMPORTANCE, RUNGS
 from results.study import read_study, write_study
+from results.verdict import decision_text
 from search.config import ParameterConfig, SpaceConfig
 from tests.studies import FakeTrial, make_study
 
@@ -69,7 +72,8 @@ def test_a_study_says_what_it_has_shown(found: Findings) -> None:
 
 def test_the_terminal_has_the_verdict_first_and_no_more_than_a_screen(found: Findings) -> None:
     lines = text(found).splitlines()
-    assert lines[0].startswith(f"{found.decisions[0].verdict.capitalize()}: trial 1")
+    assert " ".join(text(found).split()).startswith(found.verdict)
+    assert lines[0].startswith(("Adopt trial 1", "Reject trial 1", "Undecided on trial 1"))
     assert len(lines) <= MOST_LINES
     assert max(map(len, lines)) <= WIDTH
     assert "scheduler.adapt=true" in " ".join(lines)
@@ -78,18 +82,16 @@ def test_the_terminal_has_the_verdict_first_and_no_more_than_a_screen(found: Fin
 
 
 def test_without_repeats_there_is_no_verdict(found: Findings) -> None:
-    assert text(dataclasses.replace(found, decisions=())).startswith("No verdict")
+    assert text(dataclasses.replace(found, verdict="", decisions=())).startswith("No verdict")
+    assert "No verdict" not in text(found)
 
 
-def test_a_verdict_is_told_with_its_interval_and_what_it_would_take(found: Findings) -> None:
-    undecided = dataclasses.replace(
-        found.decisions[0], verdict="undecided", difference=-0.021, low=-0.05, high=0.008, needed="2 more seeds"
-    )
-    told = " ".join(text(dataclasses.replace(found, decisions=(undecided,))).split())
-    assert told.startswith(
-        "Undecided: trial 1, -2.1 points of SER against the base (95 % interval -5.0 to +0.8), with 2 seeds against 3; "
-        "2 more seeds."
-    )
+def test_a_verdict_is_told_once(found: Findings) -> None:
+    told = " ".join(text(found).split())
+    assert told.count("95 % interval") == found.verdict.count("95 % interval") + told.count(
+        " points, 95 % interval "
+    ) + (found.fidelity.warning.count("95 % interval"))
+    assert told.count(decision_text(found.decisions[0])) == 1
 
 
 def test_the_tables_are_as_their_schemas_say(folder: Path, found: Findings) -> None:
@@ -112,29 +114,31 @@ def test_nothing_found_is_said_too(tmp_path: Path) -> None:
     assert pq.read_table(folder / "reports" / "importance.parquet").num_rows == 0
     assert "What moves what cannot be told" in text(found)
     assert "stopping early misleads cannot be told; trials that reached the end: 1" in text(found)
-    assert importance_section(found.importance) == ""
+    assert importance_section(found.importance, found.fidelity) == ""
     assert "cannot be told" in fidelity_section(found.fidelity)
 
 
 def test_repeats_stand_beside_the_trial_they_repeat(folder: Path) -> None:
-    study, ranking = read_study(folder), rank(gather(folder).trials)
-    rows = [line.split(" | ") for line in ranking_table(study, ranking).splitlines() if line.startswith("| ")]
+    study, tables = read_study(folder), gather(folder)
+    ranking, [decision] = rank(tables.trials), decisions_of(study, tables)
+    rows = [line.split(" | ") for line in ranking_table(study, ranking, [decision]).splitlines() if line[:2] == "| "]
     assert len(rows) == 2 + 25
-    assert rows[0][6:8] == ["seeds", "mean of them"]
+    assert rows[0][4:8] == ["SER in the search", "95 % interval", "trained again", "mean SER"]
     ours = {row[1]: row[6:8] for row in rows[2:]}
-    assert ours["0 (base)"] == ["3", "20.7 %"]  # 20, 20 and 22
-    assert ours["1"] == ["3", "22.3 %"]  # 20.8, 22 and 24
-    assert ours["2"] == ["1", ""]
+    assert ours["0 (base)"] == ["3 seeds", f"{100 * decision.base_ser:.1f} %"]
+    assert ours["1"] == ["2 new seeds", f"{100 * decision.ser:.1f} %"]  # not the run that it was picked by
+    assert ours["2"] == ["", ""]
     assert "| 0 to 0.1667 (base) | 9 | 9 |" in scientific(study, ranking)
 
 
 def test_without_repeats_the_ranking_has_no_column_for_them(tmp_path: Path) -> None:
     folder = make_study(tmp_path, [FakeTrial(0, (0.9, 0.5)), FakeTrial(1, (0.9, 0.4))])
-    assert "seeds" not in ranking_table(read_study(folder), rank(gather(folder).trials)).splitlines()[0]
+    assert "trained again" not in ranking_table(read_study(folder), rank(gather(folder).trials)).splitlines()[0]
 
 
 def test_the_sections_of_the_report(found: Findings) -> None:
-    moving = importance_section(found.importance)
+    moving = importance_section(found.importance, found.fidelity)
+    assert "after epoch 3 (the end)" in moving  # nobody was stopped
     assert f"| parameter | SER | {' | '.join(n for n in ERROR_CLASSES if n == 'accidentals')}" in moving
     assert "100 % (" in moving
     assert "accidentals lowest at 0 to 0.1667, highest at 0.3333 to 0.5" in moving
@@ -149,7 +153,13 @@ def test_cells_of_noise_are_not_shown() -> None:
         return Cell(metric, 0.62, 0.5, 0.7, 0.1, chance, 0.021, 0.01, 0.03, "0 to 0.2", "0.4 to 0.6")
 
     knob = Knob((DROPOUT,), 20, (cell("ser", 0.06), cell("ser_lift", 0.01), cell("ser_class_rests", 0.04)))
-    shown = importance_section(Importance("early", 4, 30, (knob,)))
+    calm = Fidelity("asha", True, 2, 0, (), "")
+    early = Importance("early", 4, 30, (knob,), "the first rung")
+    shown = importance_section(early, calm)
+    assert "after epoch 4 (the first rung)" in shown
+    assert "may not hold at the end" not in shown
+    assert "may not hold at the end" in importance_section(early, dataclasses.replace(calm, warning="It turned."))
+    assert doubt(dataclasses.replace(early, basis="final"), dataclasses.replace(calm, warning="It turned.")) == ""
     assert f"| `{DROPOUT}` (20) | - | 62 % (2.1 points) |" in shown
     assert "| parameter | SER | rests |" in shown
     assert real_effects(Importance("early", 4, 30, (knob,)))[0].count("lowest at") == 2

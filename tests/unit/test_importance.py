@@ -136,8 +136,21 @@ def test_trials_are_compared_at_the_first_rung_unless_enough_reached_the_end() -
     many = [dataclasses.replace(one, number=one.number + 15) for one in trials(20, nothing)]
     early = table(study("asha"), [*stopped, *few])
     assert (early.basis, early.epoch, early.trials) == ("early", 1, 27)
-    final = table(study("asha"), [*stopped, *many])
-    assert (final.basis, final.epoch, final.trials) == ("final", 2, 20)
+    assert early.when == "the first rung, where nobody had been stopped"
+    chosen = table(study("asha"), [*stopped, *many])  # by how they had begun
+    assert (chosen.basis, chosen.epoch, chosen.trials) == ("early", 1, 35)
+    final = table(study("asha"), many)
+    assert (final.basis, final.epoch, final.trials, final.when) == ("final", 2, 20, "the end")
+
+
+def test_without_rungs_they_are_compared_at_the_end_if_enough_reached_it() -> None:
+    few = trials(12, nothing)
+    ended = table(study("none"), few)
+    assert (ended.basis, ended.epoch, ended.when) == ("final", 2, "the end")
+    on_the_way = [dataclasses.replace(one, state=None if one.number > 3 else one.state) for one in few]
+    reached = table(study("none"), on_the_way)
+    assert (reached.basis, reached.when) == ("early", "which nearly all trials reached")
+    assert reached.trials == 12
     assert table(study("asha"), few[:9]).basis == ""
 
 

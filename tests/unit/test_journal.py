@@ -1,5 +1,8 @@
+import errno
+import io
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import StudyError
-from results.journal import EpochReported, Event, Journal, TrialEnded, TrialStarted, read, to_line
+from results.journal import EpochReported, Event, Journal, SessionStarted, TrialEnded, TrialStarted, read, to_line
 
 STARTED = TrialStarted("a", 0, 7, {"model.decoder.dropout": 0.1}, 1.0)
 REPORTED = EpochReported("a", {"epoch": 1.0, "ser": 0.5}, "checkpoints/a", 2.0)
@@ -77,6 +80,47 @@ def test_a_first_line_may_be_torn(path: Path) -> None:
     assert list(read(path)) == []
     Journal(path).append(STARTED)
     assert list(read(path)) == [STARTED]
+
+
+class _FullDisk(io.FileIO):
+    """Has room for seven bytes more, and says nothing."""
+
+    def write(self, data: object) -> int:
+        return super().write(bytes(data)[:7])  # type: ignore[call-overload]
+
+
+def test_half_a_line_is_no_line_and_the_disk_is_said_to_be_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Journal(path).append(STARTED)
+    before = path.read_bytes()
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", lambda path, mode, buffering: _FullDisk(path, mode.replace("b", "")))  # noqa: ARG005
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as raised:
+            Journal(path).append(REPORTED)
+    assert raised.value.errno == errno.ENOSPC
+    assert path.read_bytes() == before
+    Journal(path).append(REPORTED)
+    assert list(read(path)) == [STARTED, REPORTED]
+
+
+def test_an_event_that_cannot_be_made_safe_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    Journal(path).append(STARTED)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="broken"):
+            Journal(path).append(REPORTED)
+    assert list(read(path)) == [STARTED]
+
+
+def test_a_session_of_an_older_journal_says_nothing_of_repeats(path: Path) -> None:
+    told = SessionStarted(1, "code", "command", {"trials": 4}, [], 0.0, {"top": 2, "rounds": 8, "worthwhile": 0.01})
+    Journal(path).append(told)
+    fields = json.loads(path.read_text())
+    del fields["confirm"]
+    path.write_text(path.read_text() + json.dumps(fields) + "\n")
+    assert list(read(path)) == [told, SessionStarted(1, "code", "command", {"trials": 4}, [], 0.0)]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from results.journal import EndState, EpochReported, TrialEnded, TrialStarted
 from results.replay import Replay
 from search.config import ConfirmConfig, DiskConfig, SearchConfig
-from search.engine.keeper import Keeper
+from search.engine.keeper import SCRATCH, Keeper
 
 SIZES = {"model.safetensors": 1000, "resume.pt": 2000, "checkpoint.json": 10, "samples.parquet": 100}
 WHOLE, WEIGHTS, SAMPLES = set(SIZES), set(SIZES) - {"resume.pt"}, {"checkpoint.json", "samples.parquet"}
@@ -149,6 +149,12 @@ def test_what_a_crash_has_left_is_gone_when_the_study_is_taken_up_again(tmp_path
     assert (tmp_path / "tune/1/trial-1/error.txt").exists()
     assert again.total == study.bytes() - len("kept")
     assert (again.cap_bytes, again.best) == (1e6, 4)
+
+
+def test_what_killed_processes_were_writing_is_gone_when_the_study_is_taken_up_again(tmp_path: Path) -> None:
+    checkpoint(tmp_path / SCRATCH / "tmp1")
+    Keeper.of(SearchConfig(), tmp_path, Replay())
+    assert not (tmp_path / SCRATCH).exists()
 
 
 def test_folders_that_are_gone_do_no_harm(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import StudyError
-from search.lock import LOCK_FILE, driver, driving
+from search import lock
+from search.lock import LOCK_FILE, TRIES, driver, driving
 
 HOLDS = "import sys, time; from pathlib import Path; from search.lock import driving\n"
 HOLDS += "with driving(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
@@ -71,3 +73,22 @@ def test_a_process_that_has_not_signed_yet_has_the_lock_all_the_same(study: Path
         found = driver(study)
     assert found is not None
     assert found.host == "an unknown host"
+
+
+def test_one_that_only_asks_is_waited_for(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (study / LOCK_FILE).touch()
+    waited: list[float] = []
+    with (study / LOCK_FILE).open() as asks:
+        fcntl.flock(asks, fcntl.LOCK_SH)
+
+        def later(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == TRIES - 1:
+                fcntl.flock(asks, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(lock.time, "sleep", later)
+        with driving(study):
+            found = driver(study)
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert len(waited) == TRIES - 1

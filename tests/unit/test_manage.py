@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from search import manage
 from search.lock import Driver, driving
 from search.manage import ManageConfig, show_list, show_status, stop
 from search.run import main
-from tests.studies import FakeTrial, make_study
+from tests.studies import SECONDS_PER_EPOCH, START, FakeTrial, make_study
 
 BUDGET: dict[str, float | int | None] = {"trials": 8, "epochs": None, "hours": 2.0, "gpu_hours": None}
 
@@ -101,10 +105,10 @@ def test_stop_tells_the_process_that_drives(
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(manage.os, "kill", lambda pid, number: sent.append((pid, number)))
     with driving(studies / "dead"):
-        main(["stop=dead", f"paths.studies={studies}"])
-        main(["stop=dead", "now=true", f"paths.studies={studies}"])
+        for words in ([], ["now=true"], []):
+            main(["stop=dead", *words, f"paths.studies={studies}"])
     process = os.getpid()
-    assert sent == [(process, signal.SIGINT), (process, signal.SIGINT), (process, signal.SIGALRM)]
+    assert sent == [(process, signal.SIGUSR1), (process, signal.SIGUSR2), (process, signal.SIGUSR1)]
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith(f"dead ends with the epochs that its trials are in (process {process} on ")
     assert out[1].startswith("dead ends now")
@@ -118,6 +122,33 @@ def test_stop_refuses_where_there_is_nothing_to_stop_or_it_is_elsewhere(
     monkeypatch.setattr(manage, "driver", lambda _: Driver(7, "another-host", "today"))
     with pytest.raises(StudyError, match="process 7 on another-host, since today; stop it there"):
         stop(ManageConfig(name="dead", studies=str(studies)))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr(manage, "driver", lambda _: Driver(ended.pid, socket.gethostname(), "today"))
+    with pytest.raises(StudyError, match=rf"process {ended.pid} on .* could not be told .No such process"):
+        stop(ManageConfig(name="dead", studies=str(studies)))
+
+
+def test_a_running_trial_was_last_heard_of_at_its_last_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [FakeTrial(0, (0.5, 0.4), state=None), FakeTrial(1, (0.5,), state="pruned"), FakeTrial(2, (), state=None)]
+    make_study(tmp_path, trials)
+    lines = printed(capsys, "status=demo", f"paths.studies={tmp_path}").splitlines()
+    rows = [line.split() for line in lines if line.split()[1:2] in (["died"], ["pruned"])]
+    heard = [datetime.fromisoformat(f"{row[-2]} {row[-1]}+00:00").timestamp() - START for row in rows]
+    assert heard == [2 * SECONDS_PER_EPOCH, 1000 + SECONDS_PER_EPOCH + 1, 2000]
+
+
+def test_status_of_one_that_is_over_says_how_to_give_it_more(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = printed(capsys, "status=done", f"paths.studies={studies}").splitlines()[-1]
+    assert last.startswith("to go on   python -m search.run resume=done with more: extend=+20 gives it 20 more trials")
+    Journal(studies / "done" / "events.jsonl").append(SessionEnded("out of epochs", 3600.0, 0.0))
+    last = printed(capsys, "status=done", f"paths.studies={studies}").splitlines()[-1]
+    assert last.endswith("resume=done with more: extend=+100epochs adds to it")
+    Journal(studies / "done" / "events.jsonl").append(SessionEnded("interrupted", 3600.0, 0.0))
+    last = printed(capsys, "status=done", f"paths.studies={studies}").splitlines()[-1]
+    assert last.endswith("resume=done")
 
 
 def test_a_study_that_has_only_begun_has_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from search.config import BudgetConfig, SamplerConfig, SchedulerConfig, SearchConfig
-from tests.driven import Session, cut, events, search_config, told
+from search.config import BudgetConfig, PointConfig, SamplerConfig, SchedulerConfig, SearchConfig
+from search.optuna_study import _asked_for
+from tests.driven import EPOCHS, Session, curve, cut, events, search_config, told
 
 SCHEDULERS = {"asha": 2, "promotion": 2, "median": 2}
 
@@ -74,6 +79,28 @@ def test_what_is_queued_is_still_queued(tmp_path: Path) -> None:
     rebuilt = again(session, tmp_path / "rebuilt")
     assert [trial.state.name for trial in rebuilt.study.trials] == ["RUNNING", "WAITING"]
     assert rebuilt.study.trials[1].system_attrs["fixed_params"] == {"rate": 1e-2, "dropout": 0.1}
+
+
+def test_a_point_that_leaves_values_to_the_sampler_is_queued_once(tmp_path: Path) -> None:
+    space = search_config(tmp_path).space
+    some = replace(space, points={"some": PointConfig(origin="run 51", values={"rate": 1e-2})})
+    session = Session(search_config(tmp_path / "live", space=some))
+    session.space.points[:] = [({"rate": 1e-2}, "run 51")]  # as where the base's own value is outside of the range
+    fresh = _asked_for(session.space, "run 51", {"rate": 1e-2, "dropout": 0.3})
+    assert fresh == {"rate": 1e-2}
+    assert _asked_for(session.space, "run 51", {"rate": 2e-2, "dropout": 0.3}) == {"rate": 2e-2, "dropout": 0.3}
+
+
+def test_a_trial_that_ends_with_no_number_is_pruned_then_and_after_a_resume(tmp_path: Path) -> None:
+    def breaks(config: Mapping[str, Any], epoch: int) -> float:
+        return math.inf if epoch == EPOCHS else curve(config, epoch)
+
+    config = search_config(tmp_path / "live", budget=BudgetConfig(trials=1), scheduler=SchedulerConfig(name="none"))
+    session = Session(config, curve=breaks)
+    session.run()
+    knew = told(session.study)
+    assert [state for state, *_ in knew] == [TrialState.PRUNED]
+    assert told(again(session, tmp_path / "rebuilt").study) == knew
 
 
 def test_settings_that_changed_on_the_way_count_until_they_did(tmp_path: Path) -> None:

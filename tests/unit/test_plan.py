@@ -207,6 +207,32 @@ def test_trials_that_take_turns_start_again_and_all_of_them_can_go_on() -> None:
     assert found.disk_bytes == 5 * 10 + 4 * 20
 
 
+def test_repeats_come_round_after_round_in_the_most_alone() -> None:
+    repeated = schedule(rounds=4, again=3)
+    found, without = cost([measurement()], repeated), cost([measurement()], schedule())
+    assert repeated.repeats == 12
+    assert found.seconds == without.seconds
+    assert found.most_seconds == without.most_seconds + 4 * 2 * 273
+    assert found.disk_bytes == without.disk_bytes + 12 * 10
+
+
+@pytest.mark.parametrize(
+    ("words", "repeats"),
+    [
+        (["budget.trials=8"], 8),  # four rounds of the best and the base
+        (["budget.trials=8", "confirm.top=3", "confirm.rounds=2"], 8),
+        (["budget.trials=2", "confirm.top=3", "confirm.rounds=2"], 4),
+        (["budget.trials=1"], 0),
+        (["budget.trials=8", "confirm.top=0"], 0),
+        (["budget.trials=8", "scheduler=pbt"], 0),
+    ],
+)
+def test_how_many_trainings_with_other_seeds_there_may_be(words: list[str], repeats: int) -> None:
+    config = compose(["model=tiny", "space=dropout", *words])
+    space = SearchSpace(config.space, config.training())
+    assert schedule_of(config, space, slots_of(config, Machine(2, 0))).repeats == repeats
+
+
 def test_the_disk_holds_all_weights_the_best_ones_twice_and_the_resume_states_of_those_that_run() -> None:
     assert cost([measurement(), measurement(kept_bytes=30)], schedule()).disk_bytes == 5 * 30 + 2 * 20
 
@@ -377,3 +403,7 @@ def test_the_search_in_words() -> None:
     )
     perhaps = schedule(Epochs(5, 5, 10), hours=0.1)
     assert search_text(cost([measurement()], perhaps), perhaps, "so").endswith("budget.hours=0.1 may end it early")
+    repeated = schedule(rounds=4, again=2)
+    assert search_text(cost([measurement()], repeated), repeated, "so").endswith(
+        "2 trials at a time; then at most 8 more trainings with other seeds (confirm), not in what is likely"
+    )

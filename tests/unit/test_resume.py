@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 
 from datasets.errors import ConfigError, StudyError
 from results.gather import write_reports
+from results.journal import Journal, SessionEnded, SessionStarted, read
+from results.log_records import FINISHED
 from results.provenance import Provenance
+from results.replay import Replay, latest_confirm
 from results.study import CorpusRecord, read_study, write_study
-from search.config import BudgetConfig, SearchConfig
+from search.closing import enter
+from search.config import BudgetConfig, ConfirmConfig, PathsConfig, SchedulerConfig, SearchConfig
 from search.resume import Resumed, changes_since, check_state, extended, study_to_resume
 from tests.driven import Session, search_config
 from tests.studies import study_record
@@ -57,32 +62,55 @@ def test_an_unknown_study_is_named_with_those_there_are(config: SearchConfig) ->
         study_to_resume(["resume=driver", f"paths.studies={config.paths.studies}"])
 
 
-@pytest.mark.parametrize(
-    ("extend", "budget"),
-    [
-        ("", BudgetConfig(trials=8)),
-        ("+20", BudgetConfig(trials=28)),
-        ("4trials", BudgetConfig(trials=12)),
-        ("+1.5hours", BudgetConfig(trials=8, hours=3.5)),
-        ("+100epochs, +8gpu_hours", BudgetConfig(trials=8, epochs=150, gpu_hours=9.0)),
-    ],
-)
-def test_a_budget_is_extended(extend: str, budget: BudgetConfig) -> None:
-    before = {name: getattr(budget, name) and old for name, old in (("epochs", 50), ("hours", 2.0), ("gpu_hours", 1.0))}
-    assert extended(BudgetConfig(trials=8, **before), extend) == budget  # type: ignore[arg-type]
+@pytest.mark.parametrize("word", ["force", "resume", "--config"])
+def test_a_word_that_is_no_field_is_refused(config: SearchConfig, word: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{word}' is not of the form field=value; `resume=NAME"):
+        resumed(config, word)
+
+
+LIMITS = {"epochs": 50, "hours": 2.0, "gpu_hours": 1.0}
+
+
+def search(**fields: Any) -> SearchConfig:
+    return SearchConfig(**{"budget": BudgetConfig(trials=8, **LIMITS), "confirm": ConfirmConfig()} | fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("extend", "message"),
+    ("extend", "more"),
     [
-        ("+2hours", "extend=+2hours: the study has no limit of hours"),
-        ("20x", "extend=20x: it is a number of trials such as +20, or a number and one of trials, epochs, hours"),
-        ("-3", "extend=-3: it is a number"),
+        ("", {}),
+        ("+20", {"trials": 28}),
+        ("4trials", {"trials": 12}),
+        ("+1.5hours", {"hours": 3.5}),
+        ("+100epochs, +8gpu_hours", {"epochs": 150, "gpu_hours": 9.0}),
     ],
 )
-def test_what_is_no_extension_is_refused(extend: str, message: str) -> None:
+def test_a_budget_is_extended(extend: str, more: dict[str, Any]) -> None:
+    now = extended(search(), extend)
+    assert now == search(budget=BudgetConfig(**{"trials": 8, **LIMITS, **more}))  # type: ignore[arg-type]
+    assert type(now.budget.trials) is int
+
+
+def test_so_are_the_rounds_of_repeats() -> None:
+    now = extended(search(), "+4rounds,+2")
+    assert (now.confirm, now.budget.trials) == (ConfirmConfig(rounds=8), 10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "extend", "message"),
+    [
+        ({"budget": BudgetConfig()}, "+2hours", "extend=+2hours: the study has no limit of hours"),
+        ({}, "20x", "extend=20x: it is a number of trials such as +20, or a number and one of trials, epochs, hours"),
+        ({}, "-3", "extend=-3: it is a number"),
+        ({}, "+1.5", "extend=+1.5: trials are whole"),
+        ({}, "+0.5rounds", "extend=+0.5rounds: rounds are whole"),
+        ({"confirm": ConfirmConfig(top=0)}, "+4rounds", "extend=+4rounds: no trial of this study is trained again"),
+        ({"scheduler": SchedulerConfig(name="pbt")}, "+4rounds", "extend=+4rounds: no trial of this study is trained"),
+    ],
+)
+def test_what_is_no_extension_is_refused(fields: dict[str, Any], extend: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        extended(BudgetConfig(trials=8), extend)
+        extended(search(**fields), extend)
 
 
 def test_an_extension_lasts(config: SearchConfig) -> None:
@@ -99,22 +127,81 @@ def test_a_study_without_its_journal_cannot_go_on(config: SearchConfig) -> None:
         check_state(resumed(config))
 
 
+def test_a_study_that_was_killed_before_it_began_is_begun(config: SearchConfig) -> None:
+    folder = config.folder()
+    shutil.move(folder / "study.json", folder.parent)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    shutil.move(folder.parent / "study.json", folder)
+    (folder / "lock").touch()
+    check_state(resumed(config))
+    assert resumed(config).config == config
+
+
+def finish(config: SearchConfig) -> SearchConfig:
+    """Enter the study in a log of its own as finished, which is the last that a search does."""
+    log = config.folder().parent / "LOG.md"
+    config = dataclasses.replace(config, paths=PathsConfig(studies=config.paths.studies, log=str(log)))
+    write_study(config.folder(), dataclasses.replace(read_study(config.folder()), config=dataclasses.asdict(config)))
+    enter(config, FINISHED)
+    return config
+
+
+def test_a_finished_study_takes_more_trials_or_more_seeds(config: SearchConfig) -> None:
+    config = finish(dataclasses.replace(config, confirm=ConfirmConfig()))
+    with pytest.raises(StudyError, match=r"study=driven is finished; extend=\+20 gives it 20 more trials, \+4rounds"):
+        check_state(resumed(config, "confirm.top=0"))  # as it was run
+    for words in (["extend=+1"], ["confirm.top=0", "extend=+2"], ["confirm.top=1", "confirm.rounds=8"]):
+        study = resumed(config, *words)
+        assert study.extended
+        check_state(study)
+
+
+def test_more_rounds_last_and_a_change_of_what_is_confirmed_too(config: SearchConfig) -> None:
+    study = resumed(config, "confirm.top=2", "extend=+4rounds")
+    assert (study.config.confirm, study.extended) == (ConfirmConfig(top=2, rounds=8), True)
+    Session(study.config).run()
+    again = resumed(config)
+    assert (again.config.confirm, again.extended) == (study.config.confirm, False)
+    sessions = Replay(read(config.folder() / "events.jsonl")).sessions
+    assert latest_confirm(sessions, again.record.config) == dataclasses.asdict(study.config.confirm)
+    assert resumed(config, "extend=+4rounds").config.confirm == ConfirmConfig(top=2, rounds=12)
+
+
+def test_what_is_confirmed_is_what_the_latest_session_says_or_the_study_or_nobody() -> None:
+    silent = SessionStarted(1, "code", "command", {}, [], 0.0)
+    told = dataclasses.replace(silent, confirm={"top": 3, "rounds": 2, "worthwhile": 0.02})
+    assert latest_confirm([told, silent], {"confirm": {"top": 9}}) == told.confirm
+    assert latest_confirm([silent], {"confirm": {"top": 9}}) == {"top": 9, "rounds": 4, "worthwhile": 0.01}
+    assert latest_confirm([], {}) == dataclasses.asdict(ConfirmConfig())
+
+
+def test_an_extension_that_was_killed_goes_on_without_another_one(tmp_path: Path) -> None:
+    spent = search_config(tmp_path, budget=BudgetConfig(trials=None, epochs=3))
+    record = study_record("driven", ("optimizer.learning_rate", "model.decoder.dropout"))
+    write_study(spent.folder(), dataclasses.replace(record, config=dataclasses.asdict(spent)))
+    Session(spent).run()
+    spent = finish(spent)
+    with pytest.raises(StudyError, match=r"out of epochs.; extend=\+100epochs adds to it"):
+        check_state(resumed(spent))
+    with pytest.raises(StudyError, match=r"out of epochs"):
+        check_state(resumed(spent, "confirm.top=1"))  # which takes more epochs, too
+    extension = resumed(spent, "extend=+6epochs")
+    check_state(extension)
+    Session(extension.config)  # and killed
+    check_state(resumed(spent))
+    assert resumed(spent).config.budget.epochs == 9
+    Journal(spent.folder() / "events.jsonl").append(SessionEnded("out of epochs", 1.0, 0.0))
+    with pytest.raises(StudyError, match=r"out of epochs"):
+        check_state(resumed(spent))
+
+
 def test_a_damaged_line_is_named(config: SearchConfig) -> None:
     journal = config.folder() / "events.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join([*lines[:3], '{"event": "epoch_rep\n', *lines[3:]]))
     with pytest.raises(StudyError, match=r"events.jsonl, line 4: damaged .*remove the line"):
         resumed(config)
-
-
-def test_one_whose_budget_is_spent_needs_more(tmp_path: Path) -> None:
-    spent = search_config(tmp_path, budget=BudgetConfig(trials=None, epochs=3))
-    record = study_record("driven", ("optimizer.learning_rate", "model.decoder.dropout"))
-    write_study(spent.folder(), dataclasses.replace(record, config=dataclasses.asdict(spent)))
-    Session(spent).run()
-    with pytest.raises(StudyError, match=r"has used up its budget .out of epochs.; extend="):
-        check_state(resumed(spent))
-    check_state(resumed(spent, "extend=+6epochs"))
 
 
 def test_a_lost_record_is_written_again_out_of_a_report(config: SearchConfig) -> None:

@@ -1,4 +1,5 @@
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -125,6 +126,25 @@ def test_fewer_works_and_smaller_chances_make_the_largest_larger() -> None:
     assert few > 1.15 * many
     seldom, never_seen = (simultaneous_quantile(deviations(5), 5, 0, alpha, 60) for alpha in (0.01, 1e-5))
     assert many < seldom < never_seen
+
+
+def test_a_tail_that_the_resamples_show_is_not_taken_for_a_normal_one() -> None:
+    """Heavier than normal; seen as far as ten resamples lie beyond, and not held against the settings further out."""
+    heavy = np.sort(np.abs(np.random.default_rng(0).standard_t(3, 2000)))
+    normal = NormalDist()
+    for alpha, seen in ((0.05, True), (0.01, True), (0.002, False)):
+        bonferroni = -normal.inv_cdf(alpha / 2)
+        assert np.quantile(heavy, 1 - alpha) > bonferroni
+        expected = np.quantile(heavy, 1 - alpha) if seen else bonferroni
+        assert simultaneous_quantile(heavy, 1, 0, alpha, 10**6) == pytest.approx(expected, rel=0.02)
+
+
+def test_few_works_stretch_the_quantile_as_far_out_as_it_lies() -> None:
+    """Without resamples it is Bonferroni's among Student's t, exactly."""
+    for settings in (1, 20):
+        assert simultaneous_quantile(np.empty(0), 0, settings, 0.05, 10) == pytest.approx(
+            student_quantile(0.025 / settings, 9)
+        )
 
 
 def test_settings_that_do_not_vary_say_nothing() -> None:

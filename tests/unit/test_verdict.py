@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pytest
 
+from datasets.errors import StudyError
 from results.evidence import Decision
 from results.ranking import RankedTrial, rank
 from results.replay import Replay
 from results.schema import SAMPLES
 from results.tables import StandingEpochs, trials_table
 from results.verdict import Comparison, against_base, decision_text, verdict
+from results.winner import winner, winner_if_any
 from tests.studies import FakeTrial, events_of
 
 WORKS, LENGTH = 10, 20
@@ -215,6 +217,9 @@ ADOPTED = Decision(
     needed="",
     seeds=4,
     base_seeds=5,
+    ser=0.2,
+    base_ser=0.242,
+    base_diverged=0,
     contenders=7,
     seed_spread=0.0123,
     works_error=0.004,
@@ -245,6 +250,11 @@ ADOPTED = Decision(
             "4 new seeds, 5 of the base). A clear verdict would take patience.",
         ),
         (
+            {"verdict": "undecided", "base_seeds": 3, "base_diverged": 2, "needed": "patience"},
+            "Undecided on trial 1: it errs 4.2 points less than the base, trial 0 (95 % interval 2.1 to 6.3 less; 4 "
+            "new seeds, 3 of the base, which diverged with 2 more). A clear verdict would take patience.",
+        ),
+        (
             {"verdict": "undecided", "difference": math.nan, "low": math.nan, "high": math.nan, "needed": "patience"},
             "Undecided on trial 1: there is no telling yet how it compares with the base, trial 0 (4 new seeds, 5 of "
             "the base). A clear verdict would take patience.",
@@ -261,13 +271,64 @@ def test_the_decision_comes_first_and_one_seed_is_not_told_beside_it() -> None:
     by_number = {trial.number: trial for trial in ranking}
     text = verdict(by_number[1], ranking, samples, [ADOPTED])
     assert text.startswith(f"{decision_text(ADOPTED)} The interval allows for")
-    assert "Trial 1 is the best of the 3 trials" in text
+    assert "In the search, trial 1 was the best of the 3 trials" in text
+    assert "its mean over 4 new seeds is 20.0 %." in text
     assert "1.2 points (standard deviation)" in text
     assert "picking out of 7 trials" in text
     assert "one seed" not in text
     assert "**" not in text
-    assert verdict(by_number[0], ranking, samples, [ADOPTED]).startswith(decision_text(ADOPTED))
-    assert verdict(by_number[2], ranking, samples, [ADOPTED]) == verdict(by_number[2], ranking, samples)
+    of_base = verdict(by_number[0], ranking, samples, [ADOPTED])
+    assert of_base.startswith(decision_text(ADOPTED))
+    assert "its mean over 5 seeds is 24.2 %" in of_base
+    assert "worth changing to" not in of_base
+    of_another = verdict(by_number[2], ranking, samples, [ADOPTED])
+    assert of_another.startswith(decision_text(ADOPTED))
+    assert of_another.endswith(verdict(by_number[2], ranking, samples))
+
+
+REJECTED = dataclasses.replace(ADOPTED, verdict="reject", difference=0.03, low=0.01, high=0.05, ser=0.272)
+OTHER = dataclasses.replace(ADOPTED, candidate=2, ser=0.21)
+OPEN = dataclasses.replace(OTHER, verdict="undecided", difference=-0.01, low=-0.03, high=0.01)
+
+
+def test_all_decisions_are_told_and_none_that_was_rejected_is_called_the_best() -> None:
+    ranking = ranked(fake(0, BASE_READS, "base"), fake(1, BETTER), fake(2, LIKE))
+    samples = read({0: BASE_READS, 1: BETTER, 2: LIKE})
+    by_number = {trial.number: trial for trial in ranking}
+    both = verdict(by_number[2], ranking, samples, [REJECTED, OTHER])
+    assert both.startswith(f"{decision_text(REJECTED)} {decision_text(OTHER)} ")
+    assert "Trial 1 is" not in both
+    kept = verdict(by_number[0], ranking, samples, [REJECTED])
+    assert "nothing that was trained again is worth changing to" in kept
+
+
+@pytest.mark.parametrize(
+    ("decisions", "number"),
+    [
+        ([], 1),
+        ([ADOPTED], 1),
+        ([REJECTED], 0),
+        ([REJECTED, OTHER], 2),
+        ([REJECTED, OPEN], 2),
+        ([dataclasses.replace(REJECTED, verdict="undecided"), OPEN], 1),
+        ([dataclasses.replace(REJECTED, verdict="undecided"), OTHER], 2),
+        ([ADOPTED, dataclasses.replace(OTHER, ser=0.19)], 2),
+        ([REJECTED, dataclasses.replace(REJECTED, candidate=2)], 0),
+        ([dataclasses.replace(REJECTED, candidate=2)], 1),
+    ],
+)
+def test_the_trial_that_a_study_ends_with(decisions: list[Decision], number: int) -> None:
+    """Of three trials of which 1 is the best in the search, then 2, then the base."""
+    ranking = ranked(fake(0, BASE_READS, "base"), fake(1, BETTER), fake(2, LIKE))
+    assert [trial.number for trial in ranking] == [1, 2, 0]
+    assert winner(ranking, decisions).number == number
+
+
+def test_a_study_without_a_finished_trial_ends_with_none() -> None:
+    ranking = ranked(fake(0, BASE_READS, "base", "failed"))
+    assert winner_if_any(ranking, []) is None
+    with pytest.raises(StudyError, match="1 failed"):
+        winner(ranking, [])
 
 
 def test_one_seed_adopts_nothing() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from datasets.errors import StudyError
 from search.engine import watchdog
-from search.engine.watchdog import RayDiedError, Watchdog
+from search.engine.watchdog import LEAST_SECONDS, RayDiedError, Watchdog
 
 
 class Search:
@@ -26,12 +27,13 @@ class Search:
 
     def start(self, number: int) -> Any:
         trial = SimpleNamespace(trial_id=f"t{number}", config={"number": number}, status="RUNNING")
+        trial.run_metadata = SimpleNamespace(num_failures=0)
         self.trials.append(trial)
         self.dog.on_trial_start(0, self.trials, trial)
         return trial
 
-    def report(self, trial: Any) -> None:
-        self.dog.on_trial_result(0, self.trials, trial, {})
+    def report(self, trial: Any, epoch: int = 0) -> None:
+        self.dog.on_trial_result(0, self.trials, trial, {"epoch": epoch})
 
     def minutes(self, count: float) -> None:
         """Time goes by, with Tune's loop running."""
@@ -86,6 +88,33 @@ def test_ten_times_the_longest_epoch_is_waited_for(search: Callable[[float | Non
     running.report(new)
     running.minutes(0.2)
     assert running.killed == [1, 0]
+
+
+def test_only_deaths_at_the_same_place_are_counted(search: Callable[[float | None], Search]) -> None:
+    running = search(None)
+    trial = running.start(0)
+    for epoch, died, expected in ((1, 1, 0), (2, 1, 0), (2, 1, 1), (1, 2, 2), (3, 2, 0)):
+        trial.run_metadata.num_failures = died
+        running.dog.on_trial_start(0, running.trials, trial)
+        running.report(trial, epoch)  # one that is trained again is no progress
+        assert trial.run_metadata.num_failures == expected
+
+
+@pytest.mark.parametrize(("statuses", "waits_for_ever"), [
+    (["PENDING"], True), (["PAUSED", "PENDING"], True), (["RUNNING", "PENDING"], False), (["PAUSED"], False), ([], False)
+])  # fmt: skip
+def test_processes_that_never_start_are_not_waited_for_without_end(
+    search: Callable[[float | None], Search], statuses: list[str], waits_for_ever: bool
+) -> None:
+    running = search(100 * LEAST_SECONDS)
+    running.dog.hang_minutes = None
+    running.trials += [SimpleNamespace(trial_id=status, status=status) for status in statuses]
+    running.minutes(29)
+    if not waits_for_ever:
+        running.minutes(100)
+        return
+    with pytest.raises(StudyError, match=r"for 30 minutes no process .* resume=mine"):
+        running.minutes(2)
 
 
 def test_a_trial_that_waits_or_has_ended_is_left_alone(search: Callable[[float | None], Search]) -> None:

@@ -1,0 +1,84 @@
+"""What each signal does to a search, sent to this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search.chronicle import Chronicle
+from search.config import BudgetConfig
+from search.engine.interruption import AT_ONCE, GENTLE, Interruption
+from search.engine.stop import Stop
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def interruption(tmp_path: Path, said: list[str]) -> Iterator[Interruption]:
+    made = Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 600.0, said.append)
+    with made.handled():
+        yield made
+
+
+def send(*signals: signal.Signals) -> None:
+    for number in signals:
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", GENTLE)
+def test_the_first_ends_it_with_its_epochs_and_nothing_is_said_in_the_handler(
+    number: signal.Signals, interruption: Interruption, said: list[str]
+) -> None:
+    send(number)
+    assert interruption.stop.interrupted
+    assert said == []
+    interruption.on_step_end(0, [])
+    assert len(said) == 1
+    interruption.on_step_end(0, [])
+    assert len(said) == 1
+
+
+def test_stop_may_be_said_again_and_ends_nothing_at_once(interruption: Interruption) -> None:
+    send(signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1)
+    interruption.setup()  # Tune begins, and has taken SIGUSR1 for itself
+    send(signal.SIGUSR1)
+    assert interruption.stop.interrupted
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGUSR1, signal.SIGINT), *zip(AT_ONCE)])
+def test_what_ends_it_at_once(signals: tuple[signal.Signals, ...], interruption: Interruption) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        send(*signals)
+    assert interruption.stop.interrupted
+
+
+def test_a_second_sigterm_gives_no_new_grace(interruption: Interruption) -> None:
+    send(signal.SIGTERM)
+    signal.setitimer(signal.ITIMER_REAL, 300.0)
+    send(signal.SIGTERM)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] <= 300.0
+
+
+def test_once_it_has_ended_it_is_put_in_order_undisturbed(interruption: Interruption) -> None:
+    send(signal.SIGTERM)
+    interruption.stop.interrupted = False
+    interruption.closing()
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    send(signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGALRM)
+    assert not interruption.stop.interrupted
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+
+
+def test_everything_is_as_before_afterwards(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (*GENTLE, *AT_ONCE)]
+    with Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 1.0, print).handled():
+        assert [signal.getsignal(number) for number in (*GENTLE, *AT_ONCE)] != before
+    assert [signal.getsignal(number) for number in (*GENTLE, *AT_ONCE)] == before
