@@ -187,15 +187,11 @@ def _warning(rungs: Sequence[Rung], scheduler: str, reduction: int, last: int) -
     worst = bad[-1]
     tau = f"tau {worst.tau:.2f}, 95 % interval {worst.low:.2f} to {worst.high:.2f}"
     if worst.turned:
-        seen = (
-            f"The order after epoch {worst.epoch} is not the one at the end ({tau}; {worst.lost} of the {worst.best} "
-        )
-        seen += "finally best would have been stopped there). "
+        lost = f"{worst.lost} of the {worst.best} finally best would have been stopped there"
+        seen = f"The order after epoch {worst.epoch} is not the one at the end ({tau}; {lost}). "
     else:
-        seen = (
-            f"Of the {worst.best} finally best, {worst.lost} would have been stopped after epoch {worst.epoch}, though "
-        )
-        seen += f"the order then is partly that at the end ({tau}). "
+        lost = f"Of the {worst.best} finally best, {worst.lost} would have been stopped after epoch {worst.epoch}"
+        seen = f"{lost}, though the order then is partly that at the end ({tau}). "
     later = worst.epoch * reduction
     advice = f"scheduler.grace_epochs={later} compares later" if later < last else "scheduler=none stops nobody"
     if scheduler in ADAPTING:

@@ -209,8 +209,8 @@ class Observer(tune.Callback):
         if number in self.running:
             if state != "paused":
                 self._record_exchange(trial)
-            self.running.discard(number)
             self._record_end(number, state, message)
+            self.running.discard(number)
         self._write_reports_now_and_then()
 
     def _record_end(self, number: int, state: EndState, message: str) -> None:

@@ -15,7 +15,7 @@ with replacement from those of the recording (`record_curves.py`).
 
 Counted as a false adoption is a search that adopts any setting that is no better. Its interval is the Monte-Carlo error
 of so many searches, given the one recording: the rows "recorded" reshuffle the same runs again and again, so what other
-runs would give is not in it. "picked and adopted" is the power of the whole search: what is never picked is never adopted.
+runs would give is not in it. "picked and adopted" is the power of the whole search: what is not picked is not adopted.
 """
 
 from __future__ import annotations
@@ -253,8 +253,8 @@ def report(config: TrustConfig) -> None:
     )
     print("A/A: nothing to adopt\n")
     print(
-        "| runs | works | contenders | top | rounds | false adopt (95 % Monte-Carlo error, given the recording) | reject "
-        "| undecided | trainings |"
+        "| runs | works | contenders | top | rounds | false adopt (95 % Monte-Carlo error, given the recording) | "
+        "reject | undecided | trainings |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     if seeds >= 12:
@@ -283,7 +283,8 @@ def report(config: TrustConfig) -> None:
             )
             print(
                 f"| {100 * gain:g} points | {rounds} | {found.picked / config.searches:.0%} | {shares} | "
-                f"{found.verdicts['adopt'] / config.searches:.0%} | {found.trainings:.1f} | {100 * found.seed_spread:.2f} | {100 * found.works_error:.2f} |",
+                f"{found.verdicts['adopt'] / config.searches:.0%} | {found.trainings:.1f} | "
+                f"{100 * found.seed_spread:.2f} | {100 * found.works_error:.2f} |",
                 flush=True,
             )
 

@@ -122,3 +122,11 @@ def test_without_being_asked_to_nothing_is_adopted(corpus: PreparedCorpus, donor
     _, folder = donor
     with pytest.raises(CheckpointError, match="of another configuration"):
         checkpoint.restore(Trainer(replace_fields(BASE, {"model.decoder.dropout": 0.1}), corpus), folder)
+
+
+def test_where_it_runs_may_change(corpus: PreparedCorpus, donor: tuple[Trainer, Path]) -> None:
+    given, folder = donor
+    elsewhere = Trainer(replace_fields(BASE, {"train.device": "cpu", "train.workers": 1}), corpus)
+    assert elsewhere.config != given.config
+    checkpoint.restore(elsewhere, folder)
+    assert elsewhere.epoch == 2

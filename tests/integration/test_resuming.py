@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from results.journal import SessionStarted, TrialStarted
+from results.journal import EpochReported, Event, Journal, SessionStarted, TrialEnded, TrialStarted
 from results.provenance import collect
 from results.study import write_study
 from search.config import (
@@ -117,3 +120,28 @@ def test_errors_deaths_and_a_budget_of_epochs(cluster: Cluster, tmp_path: Path) 
     assert [event.budget["epochs"] for event in happened if isinstance(event, SessionStarted)] == [10, 100]
     assert [state.name for state, *_ in optuna_of(more)] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert (more.folder() / "tune" / "2").is_dir()  # each session has an experiment of its own
+
+
+def test_a_full_disk_at_a_trials_end_and_a_gentle_stop(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune begins no trial again that has ended, and does not keep SIGUSR1 for itself."""
+    search = config(tmp_path, budget=BudgetConfig(trials=2), scheduler=SchedulerConfig(name="none"))
+    append, failed = Journal.append, list[Event]()
+
+    def full_at_the_first_end(journal: Journal, event: Event) -> None:
+        if isinstance(event, TrialEnded) and not failed:
+            failed.append(event)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(journal, event)
+        if isinstance(event, EpochReported) and event.trial_id == "0001" and event.metrics["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr(Journal, "append", full_at_the_first_end)
+    assert run(cluster, search)[0] == Outcome.DISK_FULL
+    assert [story.state for story in stories(search.folder()).values()] == ["paused"]
+    outcome, said = run(cluster, search)
+    assert outcome == Outcome.INTERRUPTED
+    assert said.count("stopping: each trial ends with its epoch") == 1
+    assert [story.state for story in stories(search.folder()).values()] == ["completed", "paused"]
+    assert trained(search.folder()) == [*(("0000", one) for one in range(1, 7)), *(("0001", one) for one in (1, 2, 3))]

@@ -136,9 +136,9 @@ def test_the_best_and_the_base_are_trained_again_until_it_is_clear(confirmed: Se
     best = min((0, 1, 2), key=lambda number: end[number].sers[-1])
     assert best != 0
     repeats = [(one.repeats, one.seed) for one in end.values() if one.repeats is not None]
-    seeds = list(dict.fromkeys(seed for _, seed in repeats))
-    assert len(seeds) == 2  # of four rounds: after two it was clear
-    assert repeats == [(number, seed) for seed in seeds for number in (0, best)]
+    seeds = {seed for _, seed in repeats}
+    assert [number for number, _ in repeats] == [0, best] * 2  # of four rounds: after two it was clear
+    assert len(seeds) == len(repeats)
     assert {end[number].settings[RATE] for number in end if end[number].repeats == best} == {end[best].settings[RATE]}
     assert confirmed.train.seed not in seeds
 

@@ -91,7 +91,7 @@ def test_more_seeds_are_asked_for_where_they_would_do() -> None:
     wanted = int(decision.needed.split()[1])
     assert decision.needed.startswith(
         f"about {wanted} more seed{'s' * (wanted > 1)} of each, if the difference stays what it is "
-        f"(`python -m search.run resume=played extend=+{wanted}rounds`; a verdict after unplanned rounds errs more often"
+        f"(`python -m search.run resume=played extend=+{wanted}rounds`; a verdict after unplanned rounds errs more"
     )
     [later], _ = confirmed(rates, rounds=2 + 2 * wanted, **luck)
     assert later.verdict == "adopt"

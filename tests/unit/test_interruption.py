@@ -59,7 +59,8 @@ def test_what_ends_it_at_once(signals: tuple[signal.Signals, ...], interruption:
     assert interruption.stop.interrupted
 
 
-def test_a_second_sigterm_gives_no_new_grace(interruption: Interruption) -> None:
+@pytest.mark.usefixtures("interruption")
+def test_a_second_sigterm_gives_no_new_grace() -> None:
     send(signal.SIGTERM)
     signal.setitimer(signal.ITIMER_REAL, 300.0)
     send(signal.SIGTERM)

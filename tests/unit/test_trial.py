@@ -55,9 +55,8 @@ def test_a_process_that_has_lost_its_gpu_trains_no_other_trial(tmp_path: Path, m
 
 
 def test_after_an_exchange_it_goes_back_to_what_it_took_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("checkpoint_000002", "checkpoint_000003", "checkpoint_000004", "checkpoint_of_trial_7_after_4"):
+    for name in ("checkpoint_000002", "checkpoint_000003", "checkpoint_of_trial_7_after_4"):
         (tmp_path / name).mkdir()
-    (tmp_path / "checkpoint_000005").mkdir()
     taken = tmp_path / "checkpoint_of_trial_7_after_4"
 
     def newest(name: str | None, **config: Any) -> list[str]:
@@ -68,5 +67,7 @@ def test_after_an_exchange_it_goes_back_to_what_it_took_over(tmp_path: Path, mon
     exchanged = {"adopted": 7, "exchanged": "checkpoint_000003"}
     assert newest(None) == [taken.name]
     assert newest(taken.name, **exchanged) == [taken.name]
+    for name in ("checkpoint_000004", "checkpoint_000005"):
+        (tmp_path / name).mkdir()
     assert newest("checkpoint_000005", **exchanged) == ["checkpoint_000005", "checkpoint_000004", taken.name]
     assert newest("checkpoint_000003") == ["checkpoint_000003", "checkpoint_000002", taken.name]
