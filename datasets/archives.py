@@ -157,7 +157,7 @@ def _must_be_whole(archive: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged offset lies outside
             raise
         detail = str(error).partition(":\n")[0]  # without the list of all compressions that it is not
         raise CorpusError(f"{archive}: not a whole archive ({detail}); download it again") from None

@@ -50,7 +50,7 @@ def is_search(words: list[str]) -> bool:
     return not VERBS.keys() & {word.partition("=")[0] for word in words}
 
 
-@pytest.mark.parametrize("words", filter(is_search, commands("search.run")), ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in commands("search.run") if is_search(words)], ids=" ".join)
 def test_searches_compose(words: list[str]) -> None:
     fields = [word for word in words if word not in ("--config", "base=study:mine")]
     config = compose(fields)

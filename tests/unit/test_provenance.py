@@ -6,7 +6,7 @@ import pytest
 
 from datasets.errors import StudyError
 from results import provenance
-from results.provenance import UNVERSIONED, CodeVersion, code_version, collect
+from results.provenance import UNVERSIONED, code_version, collect
 from results.study import find_study, read_study, write_study
 from tests.studies import study_record
 
@@ -28,7 +28,8 @@ def repository(tmp_path: Path) -> Path:
 def test_the_run_number_counts_commits(repository: Path) -> None:
     for message in ("one", "two"):
         git(repository, "commit", "--allow-empty", "-m", message)
-    assert code_version(repository) == CodeVersion(git(repository, "rev-parse", "HEAD"), 2, dirty=False)
+    version = code_version(repository)
+    assert (version.commit, version.run_number, version.dirty) == (git(repository, "rev-parse", "HEAD"), 2, False)
 
 
 @pytest.mark.parametrize("file", ["code.py", "new.py"])
@@ -49,7 +50,18 @@ def test_an_entry_in_the_log_makes_no_code_dirty(repository: Path) -> None:
 
 
 def test_before_the_first_commit_is_unversioned(repository: Path) -> None:
-    assert code_version(repository) == CodeVersion(UNVERSIONED, UNVERSIONED, dirty=False)
+    version = code_version(repository)
+    assert (version.commit, version.run_number, version.dirty) == (UNVERSIONED, UNVERSIONED, False)
+
+
+def test_the_digest_tells_two_uncommitted_states_apart_wherever_the_code_lies(tmp_path: Path) -> None:
+    digests = []
+    for place, text in (("here", "x = 1"), ("there", "x = 1"), ("here", "x = 2")):
+        (tmp_path / place / "search" / "conf").mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "search" / "conf" / "one.yaml").write_text(text)
+        digests.append(code_version(tmp_path / place).digest)
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
 
 
 def test_outside_git_is_unversioned(tmp_path: Path) -> None:
