@@ -243,7 +243,9 @@ def snapshot(case: Case) -> Snapshot:
     }
     decided, waiting = decisions(case)
     report = (case.folder / "best" / "report.md").read_text()
-    verdict = re.sub(rf"/\S+|{case.name}|\d+:\d+|[\d.]+ (seconds|minutes|hours)|\d{{4}}-\d\d-\d\d.*", "", report)
+    verdict = re.sub(
+        rf"\| code \|.*|/\S+|{case.name}|\d+:\d+|[\d.]+ (seconds|minutes|hours)|\d{{4}}-\d\d-\d\d.*", "", report
+    )
     return Snapshot(gathered | written, told_to_optuna(case), decided, verdict, waiting)
 
 
