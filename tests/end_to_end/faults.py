@@ -210,7 +210,7 @@ def two_at_once(lab: Lab) -> tuple[Case, int]:
     """Two searches side by side in one folder; both are as if they were alone."""
     case = lab.bench.case()
     first = case.begin()
-    other = lab.bench.case(name="another", studies=case.studies)
+    other = lab.bench.case(name="side-by-side", studies=case.studies)
     second = other.begin()
     _expect(case, first.wait(), 0)
     _expect(other, second.wait(), 0)
