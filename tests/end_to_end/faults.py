@@ -158,10 +158,9 @@ def disk_full(lab: Lab) -> tuple[Case, int]:
         case.until(case.trains(lab.moment()))
         filling = disk / "filling"
         while session.alive:  # the keeper makes room now and then
-            with filling.open("ab") as file:
+            with filling.open("ab", buffering=0) as file:  # else what did not fit is tried once more at its end
                 try:
                     file.write(bytes(2**14))
-                    file.flush()
                 except OSError:
                     time.sleep(0.05)
         _expect(case, session.wait(), USER_ERROR)
