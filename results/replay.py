@@ -126,6 +126,10 @@ class Replay:
         """The trial of a name that has started."""
         return self._trials[trial_id]
 
+    def find(self, trial_id: str) -> TrialHistory | None:
+        """The trial of a name; None if none of it has started."""
+        return self._trials.get(trial_id)
+
     def numbers(self) -> dict[str, Floats]:
         """Each metric, and the `time` of the report, as one column with a row an event; NaN where missing."""
         return self._numbers.columns()

@@ -21,7 +21,7 @@ from datasets.errors import StudyError
 from datasets.files import write_atomically
 from results.provenance import CodeVersion, Hardware, Provenance
 
-STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER = "study.json", "events.jsonl", "reports"
+STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER, ENGINE_FOLDER = "study.json", "events.jsonl", "reports", "tune"
 DEFAULT_STUDIES = str(Path(__file__).resolve().parent / "studies")
 DEFAULT_LOG = Path(__file__).resolve().parent.parent / "LOG.md"
 

@@ -100,8 +100,7 @@ class Agenda:
         self._unfinished = deque(recovery.unfinished)
         self._running: set[int] = set()
         self._round: deque[Repeat] = deque()
-        # A population has no setting that could be trained again: settings change on the way.
-        self._confirmed = config.confirm.top == 0 or config.scheduler.name == "pbt"
+        self._confirmed = not config.judged
         self._promotes = config.scheduler.name == "promotion"
         self._trials = {
             number: optuna.Trial(study, trial._trial_id)

@@ -314,6 +314,11 @@ class SearchConfig(TrainingConfig):
         if self.scheduler.name == "pbt" and self.budget.trials is None:
             raise ConfigError("scheduler=pbt: its trials are one population; say how many with budget.trials")
 
+    @property
+    def judged(self) -> int:
+        """How many of the best are trained again; none of a population, whose settings change on the way."""
+        return 0 if self.scheduler.name == "pbt" else self.confirm.top
+
     def training(self) -> TrainingConfig:
         """The training that trials vary."""
         return TrainingConfig(model=self.model, loss=self.loss, optimizer=self.optimizer, train=self.train)

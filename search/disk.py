@@ -142,8 +142,7 @@ def total(config: SearchConfig, parts: Parts) -> Estimate:
     live = WHOLE_KEPT * (parts.weights + parts.resume + samples) + parts.weights + samples
     trials = _trials(config)
     completed = _completed(config, trials)
-    again = config.confirm.top > 0 and config.scheduler.name != "pbt"  # a population's settings change on the way
-    repeats = config.confirm.rounds * (config.confirm.top + 1) if again else 0
+    repeats = config.confirm.rounds * (config.judged + 1) if config.judged else 0
     waits = config.scheduler.name in ("promotion", "pbt")  # nobody is stopped for good before the end
     alive = trials if waits else min(parts.abreast, trials)
     must_stay = alive * live + (config.confirm.top + 3) * parts.weights  # the best few, the base, and the export

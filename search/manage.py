@@ -67,10 +67,11 @@ def show_status(config: ManageConfig) -> None:
     table = Table(box=None, padding=(0, 1))
     for heading in ("trial", "state", "epoch", "SER", "last heard of", "what"):
         table.add_column(heading, justify="left" if heading in ("state", "what") else "right")
+    running = driver(folder) is not None
     for trial in replay.trials():
-        table.add_row(*_trial_row(trial, record.max_epochs, running=driver(folder) is not None))
+        table.add_row(*_trial_row(trial, record.max_epochs, running))
     Screen(highlight=False, soft_wrap=True).print(table)
-    if driver(folder) is None:
+    if not running:
         more = MORE.get(events[-1].outcome) if events and isinstance(events[-1], SessionEnded) else None
         print(f"to go on   python -m search.run resume={config.name}" + (f" with more: {more}" if more else ""))
 

@@ -151,8 +151,7 @@ def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Sched
     trials = config.budget.trials or _trials_within(config)
     if space.resolution is not None:
         trials = min(trials, 1 + grid_size(space))  # the base, which may lie outside of the grid
-    # A population has no setting that could be trained again: settings change on the way.
-    top = 0 if config.scheduler.name == "pbt" else min(config.confirm.top, trials - 1)
+    top = min(config.judged, trials - 1)
     takes_turns = config.scheduler.name == "pbt" and trials > slots.abreast
     return Schedule(
         trials=trials,

@@ -22,6 +22,7 @@ from results.replay import Replay, latest_confirm
 from results.schema import STUDY_KEY
 from results.study import (
     DEFAULT_STUDIES,
+    ENGINE_FOLDER,
     EVENTS_FILE,
     REPORTS_FOLDER,
     STUDY_FILE,
@@ -36,7 +37,6 @@ from search.outcome import SPENT, Outcome
 RESUME, EXTEND, FORCE = "resume", "extend", "force"
 MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.")
 """Fields that say where and how trials are run, and nothing of what they are."""
-ENGINE = "tune"  # the folder of what trials leave
 ROUNDS = "rounds"
 KINDS = (*(field.name for field in fields(BudgetConfig)), ROUNDS)
 AMOUNT = re.compile(rf"\+?(\d+(?:\.\d+)?)\s*({'|'.join(KINDS)}|)")
@@ -116,7 +116,7 @@ def extended(config: SearchConfig, extend: str) -> SearchConfig:
         if "hours" not in kind and not number.is_integer():
             raise ConfigError(f"extend={extend}: {kind} are whole")
         if kind == ROUNDS:
-            if confirm.top == 0 or config.scheduler.name == "pbt":
+            if not config.judged:
                 raise ConfigError(f"extend={extend}: no trial of this study is trained again (confirm.top, scheduler)")
             confirm = replace(confirm, rounds=confirm.rounds + int(number))
             continue
@@ -138,7 +138,7 @@ def check_state(study: Resumed) -> None:
     """
     folder = study.config.folder()
     if not (folder / EVENTS_FILE).exists():
-        if not any((folder / trace).exists() for trace in (ENGINE, REPORTS_FOLDER)):
+        if not any((folder / trace).exists() for trace in (ENGINE_FOLDER, REPORTS_FOLDER)):
             return  # it was killed while Ray started, before anything was run
         raise StudyError(f"{folder / EVENTS_FILE} is gone, and with it what has been run; the study cannot be resumed")
     events = list(read(folder / EVENTS_FILE))

@@ -21,7 +21,7 @@ from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
 from results.provenance import Provenance, collect
-from results.study import EVENTS_FILE, CorpusRecord, StudyRecord, write_study
+from results.study import ENGINE_FOLDER, EVENTS_FILE, CorpusRecord, StudyRecord, write_study
 from results.training_log import read_log
 from search.closing import close, entered_if_it_breaks_off, shown
 from search.config import SearchConfig
@@ -32,7 +32,7 @@ from search.lock import driving
 from search.outcome import Outcome
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
-from search.resume import ENGINE, changes_since, check_state, study_to_resume
+from search.resume import changes_since, check_state, study_to_resume
 from search.rules import describe, rungs
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
@@ -190,7 +190,7 @@ def _run_trials(
             print(f"{'changed':<10} {change}")
         print(_heading(config, space, corpus, concurrent_trials(cluster, cpus, gpus), _share(cpus, gpus)))
         if (size := disk.result()) is not None:
-            there = bytes_under(config.folder() / ENGINE)
+            there = bytes_under(config.folder() / ENGINE_FOLDER)
             check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE, there)
             free = free_bytes(config.folder())
             print(f"{'disk':<10} about {size.total / GIGABYTE:.2g} GB in the end, {free / GIGABYTE:,.0f} GB are free")

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from results.ranking import BASE
 from results.replay import Replay, TrialHistory
+from results.study import ENGINE_FOLDER
 from search.config import SearchConfig
 from search.disk import GIGABYTE
 from search.recovery import OPEN
 
 WEIGHTS, RESUME = "model.safetensors", "resume.pt"  # as `omr_model.checkpoint` names them, which needs torch
-ENGINE = "tune"
-SCRATCH = f"{ENGINE}/unfinished"  # where trials write before Tune takes what they wrote
+SCRATCH = f"{ENGINE_FOLDER}/unfinished"  # where trials write before Tune takes what they wrote
 TAKEN_OVER = "checkpoint_of_trial_*"  # copied from another trial of a population; no journal names it
 LAST_WHOLE = 2
 
@@ -125,14 +125,14 @@ class Keeper:
 
     def _delete_unknown(self) -> None:
         named = {self._within(folder) for folders in self.folders.values() for folder in folders}
-        for folder in (self.study / ENGINE).resolve().rglob("checkpoint_*"):
+        for folder in (self.study / ENGINE_FOLDER).resolve().rglob("checkpoint_*"):
             if folder.is_dir() and not folder.is_symlink() and folder not in named:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _within(self, folder: str) -> Path | None:
         """Where a folder of the journal lies, if it is one that may be deleted."""
         path = (self.study / folder).resolve()
-        ours = path.is_relative_to((self.study / ENGINE).resolve()) and path.name.startswith("checkpoint_")
+        ours = path.is_relative_to((self.study / ENGINE_FOLDER).resolve()) and path.name.startswith("checkpoint_")
         return path if ours else None
 
     def _delete(self, trial_id: str, folder: str) -> None:

@@ -220,8 +220,8 @@ class Observer(tune.Callback):
 
     def _latest(self, number: int) -> TrialStarted | None:
         """The trial's latest start that is written down."""
-        known = {trial.start.number for trial in self.chronicle.replay.trials()}
-        return self.chronicle.trial(number).start if number in known else None
+        trial = self.chronicle.replay.find(trial_id(number))
+        return None if trial is None else trial.start
 
     def _start(self, trial: Trial) -> TrialStarted:
         config = trial.config

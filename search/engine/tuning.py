@@ -13,6 +13,7 @@ from ray import tune
 
 from datasets.errors import StudyError
 from results.provenance import Provenance
+from results.study import ENGINE_FOLDER
 from search.agenda import Agenda
 from search.chronicle import Chronicle
 from search.config import SearchConfig
@@ -100,7 +101,7 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=str(chronicle.session),
-            storage_path=str(folder / "tune"),
+            storage_path=str(folder / ENGINE_FOLDER),
             verbose=0,
             callbacks=[observer, watchdog, interruption],
             stop=EndOfEpoch(stop),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,25 @@ def run(module: str, *words: str, cwd: Path = ROOT, timeout: float = 300) -> Don
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def interrupt(module: str, *words: str, after: str) -> Done:
+    """The same, but with Ctrl-C once a line holds `after`; of what it printed, what came later."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", module, *words],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if after in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    return Done(process.returncode, out, err)
 
 
 SMALL_MODEL = [

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -20,7 +16,7 @@ from datasets.shards import PreparedCorpus
 from omr_model.metrics import summarize
 from results.study import read_study
 from results.training_log import read_log
-from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
+from tests.end_to_end.commands import SMALL_MODEL, interrupt, run
 from tests.end_to_end.conftest import Searched
 
 
@@ -192,26 +188,11 @@ def test_ctrl_c_lets_each_trial_finish_its_epoch_and_keeps_it(searched: Searched
         *("space=dropout", "model=tiny", "study=stopped", *searched.paths, *SMALL_MODEL),
         *("budget.trials=50", "train.epochs=200", "scheduler=none", "cluster.cpus=2", "cluster.dashboard=false"),
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "search.run", *words],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    for line in process.stdout:
-        lines.append(line)
-        if "epoch  2/200" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "stopping: each trial ends with its epoch" in out
-    assert "best trial none: no trial is completed" in out
-    assert err.strip() == "interrupted"
+    done = interrupt("search.run", *words, after="epoch  2/200")
+    assert done.status == 130, done.err
+    assert "stopping: each trial ends with its epoch" in done.out
+    assert "best trial none: no trial is completed" in done.out
+    assert done.err.strip() == "interrupted"
     trials = pd.read_parquet(searched.studies / "stopped" / "reports" / "trials.parquet")
     assert set(trials["state"]) == {"paused"}
     assert trials["epochs"].max() >= 2
@@ -225,22 +206,9 @@ def test_ctrl_c_lets_each_trial_finish_its_epoch_and_keeps_it(searched: Searched
 
 
 def test_a_search_that_is_interrupted_and_resumed_with_more_ends_as_one_that_had_it_all(searched: Searched) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "search.run", *searched.words("broken", trials=4)],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "trial   1  epoch  1/3" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "resume=broken" in out
+    done = interrupt("search.run", *searched.words("broken", trials=4), after="trial   1  epoch  1/3")
+    assert done.status == 130, done.err
+    assert "resume=broken" in done.out
     done = run("search.run", "resume=broken", "extend=+1", f"paths.studies={searched.studies}")
     assert done.status == 0, done.err
     assert done.err == ""
