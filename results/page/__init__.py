@@ -1,0 +1,1 @@
+"""The pieces of a study's page (`results.report`): what each section says and draws."""
