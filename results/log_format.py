@@ -187,13 +187,21 @@ def _facts_text(facts: Sequence[_Fact], entry: Entry) -> str:
         first, *others = (getattr(entry, name) for name in fact.fields)
         if first is None or first in ("", (), {}):
             continue
-        line = f"{FACT}{fact.label}: {fact.write(first, *others)}"
-        if fact.wraps:
-            line = textwrap.fill(
-                line, LINE_WIDTH, subsequent_indent=CONTINUED, break_long_words=False, break_on_hyphens=False
-            )
-        lines.append(line)
+        label, text = f"{FACT}{fact.label}: ", fact.write(first, *others)
+        lines.append(_filled(label, text) if fact.wraps else label + text)
     return "\n".join(lines)
+
+
+def _filled(label: str, text: str) -> str:
+    """A fact over several lines; its first word stands beside the label, however long it is."""
+    return textwrap.fill(
+        text,
+        LINE_WIDTH,
+        initial_indent=label,
+        subsequent_indent=CONTINUED,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _number_text(value: float) -> str:

@@ -187,8 +187,6 @@ def _check_settings(where: str, settings: Mapping[str, Parameter]) -> None:
             raise LogError(f"{where}: a setting's name must be without blanks, = and `, but got {path!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise LogError(f"{where}: `{path}` must be finite, but got {value}")
-        if isinstance(value, str) and "" in value.split(" ")[: len(value)]:  # a long line is broken at its blanks
-            raise LogError(f"{where}: `{path}` must have single blanks, between words alone, but got {value!r}")
 
 
 def _check_prose(where: str, text: str) -> None:

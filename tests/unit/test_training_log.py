@@ -51,7 +51,7 @@ values = st.one_of(
     st.booleans(),
     st.integers(),
     st.floats(allow_nan=False, allow_infinity=False),
-    texts.filter(lambda text: "" not in text.split(" ")) | st.just(""),
+    texts,
     st.sampled_from(["true", "null", "1", "-1e5", "nan", "[lift]", "[1, 2]", '"', "\\u0060", "é"]),
 )
 paths = texts.filter(lambda text: text and not re.search(r"[\s=`]", text)) | st.just("model.encoder.depth")
@@ -95,6 +95,14 @@ logs = st.builds(TrainingLog, introduction=bodies, entries=st.lists(runs | studi
 @given(logs)
 def test_what_is_written_reads_back(log: TrainingLog) -> None:
     assert repr(parse_log(format_log(log))) == repr(log)  # repr tells 1 from True and 1.0
+
+
+def test_a_value_that_is_wider_than_a_line_stands_beside_its_label() -> None:
+    log = TrainingLog(
+        introduction="", entries=(LogRun(number=1, settings={"train.mix.effects": "x" * 130, "seed": 1}),)
+    )
+    assert "- Settings: `train.mix.effects=xxx" in format_log(log)
+    assert parse_log(format_log(log)) == log
 
 
 @given(logs)
@@ -151,7 +159,6 @@ def test_nothing_unknown_is_written() -> None:
         (lambda: LogRun(number=-1), "must be at least 0"),
         (lambda: LogRun(number=1, settings={"a b": 1}), "a setting's name must be without blanks"),
         (lambda: LogRun(number=1, settings={"a": float("inf")}), "`a` must be finite"),
-        (lambda: LogRun(number=1, settings={"a": "b "}), "`a` must have single blanks"),
         (lambda: LogStudy(name="", date=DAY, state="finished"), "a study needs a name"),
         (lambda: LogStudy(name="a", date=DAY, state="lost"), "`state` must be `finished` or `aborted: REASON`"),
         (lambda: LogStudy(name="a", date=DAY, state="finished", space=("a,b",)), "names without a comma"),
