@@ -34,6 +34,7 @@ Config = TypeVar("Config")
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141  # as of a program that SIGPIPE has ended
 HELP = frozenset({"-h", "--help"})
 
 
@@ -69,6 +70,10 @@ def guarded(run: Callable[[], None]) -> NoReturn:
         sys.stdout.flush()
     except OmrError as error:
         fail(str(error))
+    except BrokenPipeError:
+        if not _nobody_reads():  # else it is another pipe, and a fault
+            raise
+        sys.exit(EXIT_NOBODY_READS)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
@@ -78,6 +83,16 @@ def guarded(run: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output was shut, as by `| head`; it is then led away, as Python writes to it once more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def fail(message: str) -> NoReturn:

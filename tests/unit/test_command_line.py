@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -130,3 +132,16 @@ def test_failing_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
         fail("wrong")
     assert exit_.value.code == 2
     assert capsys.readouterr().err == "error: wrong\n"
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly() -> None:
+    code = "from datasets.command_line import guarded; guarded(lambda: [print('x' * 1000) for _ in range(1000)])"
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
