@@ -15,6 +15,7 @@ import errno
 import functools
 import inspect
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -87,12 +88,13 @@ def guarded(run: Callable[[], None]) -> NoReturn:
 
 def _nobody_reads() -> bool:
     """Whether standard output was shut, as by `| head`; it is then led away, as Python writes to it once more."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)  # that it is broken is told unasked
+    broken = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if broken:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return broken
 
 
 def fail(message: str) -> NoReturn:
