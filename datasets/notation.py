@@ -112,6 +112,19 @@ def parse(text: str) -> list[Symbol]:
     return symbols
 
 
+def parse_written(text: str) -> list[Symbol]:
+    """The exact inverse of `format_semantic`, of whatever a model wrote: joiners anywhere, chords in their order.
+
+    Raises:
+        NotationError: a part of the text that is no symbol.
+    """
+    return [
+        Symbol(CHORD) if part == CHORD else _parse_symbol(part)
+        for token in text.split()
+        for part in re.findall(r"\||[^|]+", token)
+    ]
+
+
 def format_semantic(symbols: Sequence[Symbol]) -> str:
     """Write symbols as text with single spaces, chords as `a|b|c`; the inverse of `parse`."""
     return " ".join("".join(map(str, event)) for event in events(symbols))

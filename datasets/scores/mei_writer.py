@@ -93,7 +93,7 @@ class _Writer:
 
     def _note(self, symbols: tuple[Symbol, ...], index: int) -> None:
         heads = symbols[::2]
-        timing = _timing(heads[0].rhythm)
+        timing = value_attributes(heads[0].rhythm)
         note_id = f"s{index}"
         if len(heads) == 1:
             self.layer.append(f'<note xml:id="{note_id}" {timing} {_pitch(heads[0])}')
@@ -111,7 +111,7 @@ class _Writer:
         symbols = self.run.symbols
         alone = not self.layer and symbols[index + 1 : index + 2] == (Symbol(BARLINE),)
         tag = "mRest" if alone and symbol.rhythm.startswith("rest-whole") and "." not in symbol.rhythm else "rest"
-        timing = "" if tag == "mRest" else _timing(symbol.rhythm)
+        timing = "" if tag == "mRest" else value_attributes(symbol.rhythm)
         self.layer.append(f'<{tag} xml:id="s{index}" {timing}/>')
         self._fermata(symbol, f"s{index}")
 
@@ -154,7 +154,8 @@ def attribute_element(symbol: Symbol) -> str:
     return f'<meterSig count="{count}" unit="{unit}"/>'
 
 
-def _timing(rhythm: str) -> str:
+def value_attributes(rhythm: str) -> str:
+    """The attributes that say how long a note, a chord or a rest lasts."""
     kind, _, value = rhythm.removesuffix(FERMATA).partition("-")
     name = value.rstrip(".")
     grace = ' grace="acc"' if kind == "gracenote" else ""

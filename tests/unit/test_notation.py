@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from datasets.errors import NotationError
-from datasets.notation import KEY_ALTERATIONS, KEYS, Symbol, events, format_semantic, parse
+from datasets.notation import KEY_ALTERATIONS, KEYS, Symbol, events, format_semantic, parse, parse_written
 from tests.strategies import sounding_staves, symbol_salad
 
 CORPORA = Path(__file__).parents[3] / "shared" / "data"
@@ -107,6 +107,16 @@ def test_what_is_formatted_parses_to_the_same_music(staff: list[Symbol]) -> None
 
     assert parse(format_semantic(canonical)) == canonical
     assert sorted(map(str, canonical)) == sorted(map(str, staff))
+
+
+@given(symbol_salad())
+def test_what_a_model_wrote_is_read_back_symbol_by_symbol(staff: list[Symbol]) -> None:
+    assert parse_written(format_semantic(staff)) == staff
+
+
+def test_a_written_text_with_a_part_that_is_no_symbol_is_refused() -> None:
+    with pytest.raises(NotationError, match="'hat' is no kind of symbol"):
+        parse_written("note-C4_half|hat")
 
 
 @given(symbol_salad())
