@@ -63,7 +63,8 @@ class Vocabulary:
     """The tokens of the rhythm, pitch and lift branches; a token's id is its place.
 
     Attributes:
-        reduce: turns a label into the symbols that this vocabulary writes for it; idempotent.
+        rewrite: turns a label into the symbols that this vocabulary writes for it, each with the index of the one that
+            it stands for; idempotent.
     """
 
     name: str
@@ -71,7 +72,11 @@ class Vocabulary:
     rhythm: tuple[str, ...]
     pitch: tuple[str, ...]
     lift: tuple[str, ...]
-    reduce: Callable[[Iterable[Symbol]], list[Symbol]]
+    rewrite: Callable[[Iterable[Symbol]], list[tuple[int, Symbol]]]
+
+    def reduce(self, symbols: Iterable[Symbol]) -> list[Symbol]:
+        """The symbols that this vocabulary writes for a label; idempotent."""
+        return [symbol for _, symbol in self.rewrite(symbols)]
 
     def encode(self, symbols: Sequence[Symbol]) -> Tokens:
         """Number n symbols as four arrays of length n + 2.
@@ -93,17 +98,19 @@ class Vocabulary:
         becomes the lowest pitch, C0, which no staff has, so that it stays a note and counts as a wrong pitch;
         one that the lift branch calls no note has no accidental.
         """
-        symbols: list[Symbol] = []
-        for rhythm_id, pitch_id, lift_id in zip(rhythm, pitch, lift, strict=True):
-            if rhythm_id == EOS:
-                break
-            if rhythm_id in (PAD, BOS):
-                continue
-            symbol = Symbol(self.rhythm[rhythm_id])
-            if symbol.is_note:
-                symbol = replace(symbol, pitch=self.pitch[pitch_id or 1], lift=_lift_of(self.lift[lift_id or 1]))
-            symbols.append(symbol)
-        return symbols
+        steps = list(zip(rhythm, pitch, lift, strict=True))
+        return [self._symbol(*steps[place]) for place in self.written([step[0] for step in steps])]
+
+    def written(self, rhythm: Sequence[int]) -> list[int]:
+        """The places of a sequence that are symbols: up to EOS, without PAD and BOS."""
+        end = rhythm.index(EOS) if EOS in rhythm else len(rhythm)
+        return [place for place in range(end) if rhythm[place] not in (PAD, BOS)]
+
+    def _symbol(self, rhythm_id: int, pitch_id: int, lift_id: int) -> Symbol:
+        symbol = Symbol(self.rhythm[rhythm_id])
+        if not symbol.is_note:
+            return symbol
+        return replace(symbol, pitch=self.pitch[pitch_id or 1], lift=_lift_of(self.lift[lift_id or 1]))
 
     @cached_property
     def note_rhythm_mask(self) -> npt.NDArray[np.bool_]:
@@ -248,15 +255,20 @@ _REDUCED_RHYTHMS = (
 # The simpler writing of `reduced` -------------------------------------------------------------------------
 
 
-def _write_simply(symbols: Iterable[Symbol]) -> list[Symbol]:
-    simple: list[Symbol] = []
-    after_grace = False
+def _write_as_it_is(symbols: Iterable[Symbol]) -> list[tuple[int, Symbol]]:
+    return list(enumerate(symbols))
+
+
+def _write_simply(symbols: Iterable[Symbol]) -> list[tuple[int, Symbol]]:
+    simple: list[tuple[int, Symbol]] = []
+    after_grace, index = False, 0
     for event in events(symbols):
         if event[0].is_grace:
             after_grace = True
         elif not (after_grace and event[0].rhythm == TIE):
-            simple += (replace(symbol, rhythm=_simple_rhythm(symbol)) for symbol in event)
+            simple += ((at, replace(symbol, rhythm=_simple_rhythm(symbol))) for at, symbol in enumerate(event, index))
             after_grace = False
+        index += len(event)
     return simple
 
 
@@ -284,7 +296,7 @@ def _unit(metre: str) -> int:
 VOCABULARIES = {
     entry.name: entry
     for entry in (
-        Vocabulary("full", "full-1", _FULL_RHYTHMS, _PITCHES, _LIFTS, reduce=list),
-        Vocabulary("reduced", "reduced-1", _REDUCED_RHYTHMS, _PITCHES, _LIFTS, reduce=_write_simply),
+        Vocabulary("full", "full-1", _FULL_RHYTHMS, _PITCHES, _LIFTS, rewrite=_write_as_it_is),
+        Vocabulary("reduced", "reduced-1", _REDUCED_RHYTHMS, _PITCHES, _LIFTS, rewrite=_write_simply),
     )
 }

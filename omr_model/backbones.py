@@ -47,6 +47,7 @@ def resnet(config: BackboneConfig) -> nn.Module:
         in_chans=1,
         output_stride=config.stride,
         stem_type="same",
+        preact=config.preact,
         basic=config.basic,
         bottle_ratio=config.bottle_ratio,
         norm_layer=norm,

@@ -51,20 +51,22 @@ class Checkpoint:
     Attributes:
         config: the whole training configuration.
         epoch: epochs finished.
-        ser: validation SER at that epoch.
+        ser: validation SER at that epoch; None of weights that were never validated here.
         vocabulary: name and version, such as `full-1`.
         corpus_hash: content hash of the prepared corpus.
         decoding: how SER was decoded.
         digests: SHA-256 of the other files by name; none in checkpoints of the first versions.
+        imported: of weights that were not trained here, where they come from.
     """
 
     config: TrainingConfig
     epoch: int
-    ser: float
+    ser: float | None
     vocabulary: str
     corpus_hash: str
     decoding: str
     digests: dict[str, str] = field(default_factory=dict)
+    imported: str = ""
 
 
 def save(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
@@ -86,6 +88,11 @@ def write(trainer: Trainer, record: EpochRecord, folder: Path) -> None:
         decoding=DECODING,
         digests={name: sha256_of(folder / name) for name in (WEIGHTS, RESUME)},
     )
+    write_description(description, folder)
+
+
+def write_description(description: Checkpoint, folder: Path) -> None:
+    """Write `checkpoint.json`, which makes a checkpoint of the folder."""
     text = json.dumps({"format": FORMAT} | dataclasses.asdict(description), indent=2)
     write_atomically(folder / DESCRIPTION, f"{text}\n".encode())
 

@@ -17,6 +17,8 @@ from datasets.errors import ConfigError
 from datasets.vocabulary import VOCABULARIES
 from omr_model.mix_config import MixConfig
 
+GRAY_MEAN, GRAY_STD = 0.7931, 0.1738
+"""Of the paper's training images, whose gray levels are scaled to 0..1 (TrOMR's published preprocessing)."""
 BRANCHES = ("rhythm", "pitch", "lift", "note")
 NORMS = ("group", "batch")
 FAMILIES = {"resnetv2": 1, "inception_resnet_v2": 2, "convnext": 1}
@@ -40,6 +42,7 @@ class BackboneConfig:
         channels: width of each stage; as many as `layers`, but none for InceptionResNetV2, whose widths are fixed.
         stem_channels: width of ResNetV2's stem.
         basic: ResNetV2 with two 3 x 3 convolutions a block instead of a bottleneck.
+        preact: ResNetV2's norms before the convolutions; after them, in bottlenecks alone: TrOMR's published weights.
         bottle_ratio: width inside a block of ResNetV2 as a share of its stage's.
         norm: ResNetV2's: `group` (32 groups, with weight-standardised convolutions, as the paper) or `batch`. The
             others have the norm they were published with.
@@ -53,6 +56,7 @@ class BackboneConfig:
     channels: tuple[int, ...] = (256, 512, 1024)
     stem_channels: int = 64
     basic: bool = False
+    preact: bool = True
     bottle_ratio: float = 0.25
     norm: str = "group"
     drop_rate: float = 0.0
@@ -66,6 +70,8 @@ class BackboneConfig:
         check_range("backbone.bottle_ratio", self.bottle_ratio, 0.01, 1)
         check_range("backbone.drop_rate", self.drop_rate, 0, 0.95)
         check_range("backbone.drop_path_rate", self.drop_path_rate, 0, 0.95)
+        if self.basic and not self.preact:
+            raise ConfigError("`backbone.preact` must be true where `backbone.basic` is")
         if not self.layers or min(self.layers) < 1:
             raise ConfigError(f"`backbone.layers` must name at least one block a stage, but got {list(self.layers)}")
         if self.family == "inception_resnet_v2":
@@ -112,12 +118,14 @@ class EncoderConfig:
     Attributes:
         patch: rows and columns of the feature map that become one vector (1 x 1: the paper, where a cell is
             16 x 16 pixels).
+        class_token: one more vector, before those of the cells, as in TrOMR's published weights.
         depth, heads: of the transformer.
         dropout: of its feed-forward part.
         attention_dropout: of its attention weights.
     """
 
     patch: tuple[int, int] = (1, 1)
+    class_token: bool = False
     depth: int = 4
     heads: int = 8
     dropout: float = 0.0
@@ -132,16 +140,26 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """x-transformers' Decoder with cross-attention; `dropout` is that of its feed-forward part."""
+    """x-transformers' Decoder with cross-attention.
+
+    Attributes:
+        head_width: of queries, keys and values; None is the embedding's share (TrOMR's published weights: 64).
+        norm_bias: layer norms with a bias (x-transformers gave its up later than TrOMR's published weights).
+        dropout: of its feed-forward part.
+        attention_on_attention: as TrOMR's published configuration.
+    """
 
     depth: int = 4
     heads: int = 8
+    head_width: int | None = None
+    norm_bias: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    attention_on_attention: bool = True  # as TrOMR's published configuration
+    attention_on_attention: bool = True
 
     def __post_init__(self) -> None:
         check_range("decoder.depth", self.depth, 1)
+        check_range("decoder.head_width", 1 if self.head_width is None else self.head_width, 1)
         check_range("decoder.dropout", self.dropout, 0, 0.95)
         check_range("decoder.attention_dropout", self.attention_dropout, 0, 0.95)
 

@@ -19,10 +19,12 @@ from omr_model.config import BRANCHES, ModelConfig
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # it compiles a function with torch.jit.script on import
     from x_transformers import Decoder as Attention
-    from x_transformers.x_transformers import LayerIntermediates
+    from x_transformers.x_transformers import Intermediates, LayerIntermediates, LayerNorm
 
 Cache: TypeAlias = LayerIntermediates
 """Keys and values of the positions that were computed, layer by layer."""
+KeysValues: TypeAlias = Intermediates
+"""Those of one attention in a cache: every layer has two, over the symbols and over the picture."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Decoder(nn.Module):
             dim=width,
             depth=config.decoder.depth,
             heads=config.decoder.heads,
-            attn_dim_head=width // config.decoder.heads,
+            attn_dim_head=config.decoder.head_width or width // config.decoder.heads,
             cross_attend=True,
             ff_glu=True,
             attn_on_attn=config.decoder.attention_on_attention,
@@ -65,6 +67,8 @@ class Decoder(nn.Module):
             ff_dropout=config.decoder.dropout,
             attn_flash=True,
         )
+        if config.decoder.norm_bias:
+            _give_norms_a_bias(self.attention, width)
         self.heads = nn.ModuleDict(
             {
                 "rhythm": nn.Linear(width, len(vocabulary.rhythm)),
@@ -99,3 +103,10 @@ class Decoder(nn.Module):
         )
         x_BTD, intermediates = self.attention(x_BTD, context=picture_BPD, cache=cache, return_hiddens=True)
         return Logits(**{branch: head(x_BTD) for branch, head in self.heads.items()}), intermediates
+
+
+def _give_norms_a_bias(attention: nn.Module, width: int) -> None:
+    for module in list(attention.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, LayerNorm):
+                setattr(module, name, nn.LayerNorm(width))

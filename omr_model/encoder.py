@@ -13,11 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from omr_model.backbones import build_backbone
-from omr_model.config import ModelConfig
-
-# Gray levels of the paper's training images, scaled to 0..1 (TrOMR's published preprocessing).
-GRAY_MEAN = 0.7931
-GRAY_STD = 0.1738
+from omr_model.config import GRAY_MEAN, GRAY_STD, ModelConfig
 
 
 class Encoder(nn.Module):
@@ -30,7 +26,7 @@ class Encoder(nn.Module):
             in_chans=1,
             num_classes=0,
             global_pool="",
-            class_token=False,
+            class_token=config.encoder.class_token,
             embed_dim=config.embedding,
             depth=config.encoder.depth,
             num_heads=config.encoder.heads,
@@ -42,8 +38,14 @@ class Encoder(nn.Module):
         # Convolutions and pooling run faster so: a step of the tiny preset took 0.73 times as long on a CPU core.
         self.transformer = transformer.to(memory_format=torch.channels_last)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells, which are numbered along the rows."""
+        rows, columns = self.transformer.patch_embed.grid_size
+        return rows, columns
+
     def forward(self, image_B1HW: Tensor) -> Tensor:
-        """Gray levels 0..255 of shape [B, 1, H, W] to features of shape [B, P, D]."""
+        """Gray levels 0..255 of shape [B, 1, H, W] to features [B, P, D]; a class token comes before the cells."""
         normal_B1HW = (image_B1HW.float() / 255 - GRAY_MEAN) / GRAY_STD
         features_BPD: Tensor = self.transformer(normal_B1HW)
         return features_BPD

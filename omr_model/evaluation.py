@@ -16,16 +16,22 @@ from omr_model.device import autocast
 from omr_model.loss import LOSS_PARTS, TrOMRLoss
 from omr_model.metrics import SerSummary, StaffScore, score_staff, summarize
 from omr_model.model import TrOMR
+from omr_model.reading import Reading
 
 
 @dataclass(frozen=True)
 class StaffResult:
-    """One staff as it was read, beside what is printed on it."""
+    """One staff as it was read, beside what is printed on it.
+
+    Attributes:
+        confidences: of each symbol of the prediction (`omr_model.reading`).
+    """
 
     staff_id: str
     work: str
     source: str
     prediction: list[Symbol]
+    confidences: list[float]
     reference: list[Symbol]
     score: StaffScore
 
@@ -68,17 +74,17 @@ def evaluate(
     was_training = model.training
     model.eval()
     total = torch.zeros(len(LOSS_PARTS), device=device)
-    predictions: list[list[Symbol]] = []
+    readings: list[Reading] = []
     try:
         for samples in _chunks(data, batch_size):
             batch = collate(samples).to(str(device))
             with autocast(device, precision):
                 total += loss(model(batch), batch).detached() * len(samples)
-                predictions += greedy(model, batch.image)
+                readings += greedy(model, batch.image)
     finally:
         model.train(was_training)
     words = scored_in or model.vocabulary
-    results = [_result(data, position, prediction, words) for position, prediction in enumerate(predictions)]
+    results = [_result(data, position, reading, words) for position, reading in enumerate(readings)]
     means = (total / max(1, len(data))).tolist()
     return Evaluation(
         summary=summarize([result.score for result in results]),
@@ -88,16 +94,17 @@ def evaluate(
     )
 
 
-def _result(data: StaffDataset, position: int, read: list[Symbol], words: Vocabulary) -> StaffResult:
+def _result(data: StaffDataset, position: int, reading: Reading, words: Vocabulary) -> StaffResult:
     staves, index = data.staves, data.indices[position]
-    prediction, reference = words.reduce(read), words.reduce(parse(staves.semantic(index)))
+    read, reference = reading.in_words_of(words), words.reduce(parse(staves.semantic(index)))
     return StaffResult(
         staff_id=staves.staff_id(index),
         work=staves.work(index),
         source=staves.source(index),
-        prediction=prediction,
+        prediction=read.symbols,
+        confidences=read.confidences,
         reference=reference,
-        score=score_staff(prediction, reference),
+        score=score_staff(read.symbols, reference),
     )
 
 

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import editdistance
 import numpy as np
@@ -135,7 +136,7 @@ def score_staff(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> St
         log=_edits(
             _log_symbols(symbol for symbol in prediction if symbol.kind != "timeSignature"), _log_symbols(reference)
         ),
-        by_class=Counter(_error_class(*edit) for edit in _align(prediction, reference)),
+        by_class=Counter(error_class(*edit) for edit in edits(prediction, reference)),
     )
 
 
@@ -200,11 +201,14 @@ _PARTS: tuple[tuple[int, Callable[[Symbol], str]], ...] = (
 )
 """What a substitution compares, and the extra cost of a difference: another kind outweighs all else."""
 
-Edit = tuple[Symbol | None, Symbol | None]
+Edit: TypeAlias = tuple[Symbol | None, Symbol | None]
 """(read, true): a substitution; (read, None): an insertion; (None, true): a deletion."""
 
+Pair: TypeAlias = tuple[int | None, int | None]
+"""Places of symbols that belong together, in the prediction and in the reference; None where one has no such symbol."""
 
-def _error_class(read: Symbol | None, true: Symbol | None) -> ErrorClass:
+
+def error_class(read: Symbol | None, true: Symbol | None) -> ErrorClass:
     """The class of one edit: that of the true symbol, of the read one if there is no true one."""
     if read is None or true is None or not (read.is_note and true.is_note):
         blamed = true or read
@@ -215,30 +219,42 @@ def _error_class(read: Symbol | None, true: Symbol | None) -> ErrorClass:
     return ErrorClass.RHYTHM if read.rhythm != true.rhythm else ErrorClass.ACCIDENTALS
 
 
-def _align(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> list[Edit]:
-    """The edits of one best alignment, the same at every call.
+def edits(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> list[Edit]:
+    """Those of `align`'s pairs that are errors, as symbols; as many as the edit distance."""
+    pairs = (
+        (None if i is None else prediction[i], None if j is None else reference[j])
+        for i, j in align(prediction, reference)
+    )
+    return [(read, true) for read, true in pairs if read != true]
+
+
+def align(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> list[Pair]:
+    """Which predicted symbol stands for which true one along one best alignment, the same at every call.
 
     Among the alignments with the fewest edits it takes one that substitutes like with like, and of those the
     one that, from the end, substitutes rather than deletes and deletes rather than inserts.
+
+    Returns:
+        Every place of both, each once and in its order: pairs of equal symbols and of unequal ones (substitutions),
+        (i, None) for an insertion and (None, j) for a deletion.
     """
     if prediction == reference:
-        return []
+        return [(place, place) for place in range(len(prediction))]
     substitution_NM = _substitution_costs(prediction, reference)
     cost = _cost_table(substitution_NM)
-    edits: list[Edit] = []
+    pairs: list[Pair] = []
     i, j = len(prediction), len(reference)
     while i or j:
         if i and j and cost[i, j] == cost[i - 1, j - 1] + substitution_NM[i - 1, j - 1]:
             i, j = i - 1, j - 1
-            if prediction[i] != reference[j]:
-                edits.append((prediction[i], reference[j]))
+            pairs.append((i, j))
         elif j and cost[i, j] == cost[i, j - 1] + _EDIT:
             j -= 1
-            edits.append((None, reference[j]))
+            pairs.append((None, j))
         else:
             i -= 1
-            edits.append((prediction[i], None))
-    return edits[::-1]
+            pairs.append((i, None))
+    return pairs[::-1]
 
 
 def _substitution_costs(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> npt.NDArray[np.int64]:

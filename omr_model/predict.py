@@ -1,28 +1,36 @@
-"""`python -m omr_model.predict`: pictures of staves to semantic text.
+"""`python -m omr_model.predict`: pictures of staves to semantic text, MusicXML and MEI.
 
-python -m omr_model.predict checkpoint=runs/first image=staff.png
-python -m omr_model.predict checkpoint=runs/first image=scans/ to=scans-read/
+    python -m omr_model.predict checkpoint=runs/first image=staff.png
+    python -m omr_model.predict checkpoint=runs/first image=scans/ to=scans-read/ formats=[musicxml,mei]
+
+An export reads with torch or with onnxruntime, and with the latter alone torch need not be installed: it is imported
+where it is used. `predict.py` of an export calls `run`.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
-import torch
 from tqdm import tqdm
 
-from datasets.command_line import main
-from datasets.errors import ConfigError, ImageError
+from datasets.command_line import HELP, check_choice, check_range, fail, main
+from datasets.errors import CheckpointError, ConfigError, ImageError
 from datasets.files import write_atomically
-from datasets.images import IMAGE_SUFFIXES, fit, read_gray
-from datasets.notation import format_semantic
-from omr_model import checkpoint
-from omr_model.decoding import read_batches
-from omr_model.device import resolve_device
-from omr_model.model import TrOMR
+from datasets.images import IMAGE_SUFFIXES, Gray, read_gray
+from datasets.notation import Symbol, format_semantic
+from omr_model.predictions import PREDICTIONS_FILE, Prediction, print_predictions, to_parquet
+from omr_model.reading import Reader
+
+FORMATS = ("semantic", "musicxml", "mei")
+RUNTIMES = ("auto", "torch", "onnx")
+WEIGHTS, ONNX_FOLDER = "model.safetensors", "onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,53 +38,156 @@ class PredictJob:
     """Attributes.
 
     checkpoint: folder of a checkpoint or of an exported trial.
-    image: a picture of one staff, or a folder of them.
-    to: a folder for `NAME.semantic` files; without it the text goes to the terminal.
+    image: a picture of one staff, or a folder of them; folders within it are passed over.
+    to: a folder for `NAME.semantic`, `NAME.musicxml`, `NAME.mei`, and the `predictions.parquet` of a folder of
+        pictures; without it the text goes to the terminal.
+    formats: what is written; the terminal gets the first.
+    runtime: torch, onnx, or auto: torch where it is installed, else onnxruntime with the export's `onnx/`.
+    batch_size: pictures that are read at a time.
+    device: cpu, cuda, or auto: the GPU where there is one.
     """
 
     checkpoint: str = ""
     image: str = ""
     to: str = ""
+    formats: tuple[str, ...] = ("semantic",)
+    runtime: str = "auto"
+    batch_size: int = 16
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))  # a YAML list
+        if not self.formats:
+            raise ConfigError(f"formats=[]: name at least one of {', '.join(FORMATS)}")
+        for form in self.formats:
+            check_choice("formats", form, FORMATS)
+        check_choice("runtime", self.runtime, RUNTIMES)
+        check_range("batch_size", self.batch_size, 1)
+
+
+def run(words: Sequence[str], checkpoint: str = "") -> NoReturn:
+    """The command with these words; the one without `=` is the picture or the folder.
+
+    Args:
+        checkpoint: where none is named.
+    """
+    if len(pictures := [word for word in words if _is_bare(word)]) > 1:
+        fail(f"name one picture or one folder, not {len(pictures)}: {' '.join(pictures)}")
+    fields = [f"image={word}" if _is_bare(word) else word for word in words]
+    main(predict, PredictJob(checkpoint=checkpoint), fields)
 
 
 def predict(job: PredictJob) -> None:
-    """Read a picture of a staff, or every picture in a folder."""
+    """Read a picture of a staff, or every picture in a folder; `image=` may be left out before its name.
+
+    formats are semantic, musicxml and mei, runtimes auto, torch and onnx: formats=[musicxml,mei] runtime=onnx
+    """
     if not job.checkpoint or not job.image:
         raise ConfigError("name both: checkpoint=FOLDER image=FILE_OR_FOLDER")
-    paths = _pictures(Path(job.image))
-    model = checkpoint.load_model(Path(job.checkpoint), resolve_device(job.device))
+    image, to = Path(job.image), Path(job.to) if job.to else None
+    paths = _pictures(image)
+    if to is not None and to.exists() and not to.is_dir():
+        raise ConfigError(f"to={to}: this is no folder")
+    if to is None and image.is_dir() and job.formats[0] != "semantic":
+        raise ConfigError(f"formats=[{job.formats[0]}] of a folder needs another folder for the files: to=FOLDER")
+    reader = open_reader(Path(job.checkpoint), job.runtime, job.device)
+    if image.is_dir():
+        _read_folder(reader, paths, to, job)
+        return
+    [reading] = reader.read([read_gray(image)])
+    if to is None:
+        sys.stdout.write(written(reading.symbols, job.formats[0], image.stem))
+    else:
+        write_files(reading.symbols, to, image.stem, job.formats)
+
+
+def open_reader(checkpoint: Path, runtime: str = "auto", device: str = "auto") -> Reader:
+    """A model that reads, by one of `RUNTIMES`.
+
+    Raises:
+        CheckpointError: a checkpoint that is missing, damaged, or not there for this runtime.
+        ConfigError: a runtime that is not installed, or a device that there is not.
+    """
+    has_torch = importlib.util.find_spec("torch") is not None
+    has_onnx = (checkpoint / ONNX_FOLDER).is_dir()
+    if runtime == "auto":
+        runtime = "onnx" if has_onnx and not (has_torch and (checkpoint / WEIGHTS).is_file()) else "torch"
+    if runtime == "torch":
+        if not has_torch:
+            raise ConfigError(f"torch is not installed; without it, {ONNX_FOLDER}/ of an export can be read")
+        from omr_model.torch_reader import TorchReader
+
+        return TorchReader(checkpoint, device)
+    if not has_onnx:
+        raise CheckpointError(f"{checkpoint} has no {ONNX_FOLDER}/; an export has one with onnx=true")
+    from omr_model.onnx_model import OnnxReader
+
+    providers = {"auto": None, "cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}
+    check_choice("device", device, tuple(providers))
+    return OnnxReader(checkpoint / ONNX_FOLDER, providers[device])
+
+
+def written(symbols: Sequence[Symbol], form: str, title: str) -> str:
+    """A staff as the text of a file, in one of `FORMATS`."""
+    if form == "musicxml":
+        from datasets.scores.musicxml import to_musicxml
+
+        return to_musicxml(symbols, title)
+    if form == "mei":
+        from datasets.scores.mei_document import to_mei
+
+        return to_mei(symbols, title)
+    return f"{format_semantic(symbols)}\n"
+
+
+def write_files(symbols: Sequence[Symbol], folder: Path, name: str, formats: Sequence[str]) -> None:
+    """Write `NAME.FORMAT` for each format; the folder is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for form in formats:
+        write_atomically(folder / f"{name}.{form}", written(symbols, form, name).encode())
+
+
+def _read_folder(reader: Reader, paths: Sequence[Path], to: Path | None, job: PredictJob) -> None:
+    """Read all pictures that can be read, and say of which the model is least sure.
+
+    Raises:
+        ImageError: some could not be read; the rest were.
+    """
+    from datasets.scores.transcript import transcribe
+
     stems = Counter(path.stem for path in paths)
-    unread = 0
-    for path in tqdm(paths, unit="staff", disable=len(paths) == 1 or not sys.stderr.isatty(), leave=False):
-        try:
-            text = read_staff(model, path)
-        except ImageError as error:
-            if len(paths) == 1:
-                raise
-            unread += 1
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        if job.to:
-            folder = Path(job.to)
-            folder.mkdir(parents=True, exist_ok=True)
-            name = path.stem if stems[path.stem] == 1 else path.name  # a.png and a.jpg stay apart
-            write_atomically(folder / f"{name}.semantic", f"{text}\n".encode())
-        else:
-            print(f"{path.name}: {text}" if len(paths) > 1 else text)
-    if unread:
+    predictions: list[Prediction] = []
+    with tqdm(total=len(paths), unit="staff", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for batch in _batches(paths, job.batch_size):
+            pictures = dict(_readable(batch))
+            readings = reader.read(list(pictures.values()), job.batch_size)
+            for path, reading in zip(pictures, readings, strict=True):
+                predictions.append(Prediction(path.name, reading, transcribe(reading.symbols).remarks))
+                if to is None:
+                    bar.write(f"{path.name}: {format_semantic(reading.symbols)}")
+                else:
+                    name = path.stem if stems[path.stem] == 1 else path.name  # a.png and a.jpg stay apart
+                    write_files(reading.symbols, to, name, job.formats)
+            bar.update(len(batch))
+    if predictions and to is not None:
+        write_atomically(to / PREDICTIONS_FILE, to_parquet(predictions))
+        print_predictions(predictions, sys.stdout)
+    if unread := len(paths) - len(predictions):
         raise ImageError(f"{unread} of {len(paths)} files in {job.image} could not be read; the rest were")
 
 
-def read_staff(model: TrOMR, path: Path) -> str:
-    """The semantic text of one picture.
+def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Gray]]:
+    for path in paths:
+        try:
+            yield path, read_gray(path)
+        except ImageError as error:
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
 
-    Raises:
-        ImageError: no readable picture.
-    """
-    picture = fit(read_gray(path), model.config.height, model.config.width)
-    [symbols] = read_batches(model, [torch.from_numpy(picture)[None, None]])
-    return format_semantic(symbols)
+
+def _batches(paths: Sequence[Path], size: int) -> Iterator[list[Path]]:
+    waiting = iter(paths)
+    while batch := list(islice(waiting, size)):
+        yield batch
 
 
 def _pictures(path: Path) -> list[Path]:
@@ -92,5 +203,9 @@ def _pictures(path: Path) -> list[Path]:
     return found
 
 
+def _is_bare(word: str) -> bool:
+    return "=" not in word and not word.startswith("-") and word not in HELP
+
+
 if __name__ == "__main__":
-    main(predict, PredictJob())
+    run(sys.argv[1:])

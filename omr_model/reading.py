@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from datasets.images import Gray
 from datasets.notation import Symbol
+from datasets.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +34,32 @@ class Reading:
         if not self.confidences:
             return 1.0
         return math.exp(sum(math.log(max(each, 1e-12)) for each in self.confidences) / len(self.confidences))
+
+    def in_words_of(self, words: Vocabulary) -> Reading:
+        """The same in another vocabulary, each symbol as sure as the one that it comes from."""
+        kept = words.rewrite(self.symbols)
+        return Reading([symbol for _, symbol in kept], [self.confidences[index] for index, _ in kept])
+
+
+class Reader(Protocol):
+    """A trained model, whatever runs it."""
+
+    def read(self, images: Sequence[Gray], batch_size: int = 16) -> list[Reading]:
+        """Read pictures of one staff each, of any size, so many at a time."""
+
+
+def read_off(
+    vocabulary: Vocabulary, ids_TS: npt.NDArray[np.int64], probabilities_TS: npt.NDArray[np.float32]
+) -> Reading:
+    """What a decoder has written for one staff.
+
+    Args:
+        vocabulary: the model's.
+        ids_TS: of T steps the entries taken in the rhythm, pitch and lift branch, [T, 3].
+        probabilities_TS: the probability of each.
+    """
+    written = vocabulary.written(ids_TS[:, 0].tolist())
+    ids_SN, sure_SN = ids_TS[written].T, probabilities_TS[written].T
+    symbols = vocabulary.decode(*ids_SN.tolist())
+    of_notes_N = np.where(vocabulary.note_rhythm_mask[ids_SN[0]], sure_SN[1] * sure_SN[2], 1)
+    return Reading(symbols, (sure_SN[0] * of_notes_N).tolist())

@@ -25,6 +25,7 @@ from omr_model.config import TrainingConfig
 from omr_model.data import EpochOrder, StaffDataset, TrainingStaves, check_lengths, collate, validation_choice
 from omr_model.device import autocast, grad_scaler, resolve_device, supported_precision
 from omr_model.dropout import DropoutSchedule
+from omr_model.energy import energy_meter
 from omr_model.evaluation import Evaluation, evaluate
 from omr_model.fits import check_fits
 from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
@@ -41,7 +42,8 @@ class EpochRecord:
     """One epoch's numbers: losses as means, SER as a fraction, times in seconds, memory in bytes.
 
     `data_seconds` is the part of the training time spent waiting for batches; `samples_per_second` counts
-    training staves over the training time, without the validation.
+    training staves over the training time, without the validation. `energy_joules` is what the whole device took, and
+    None where the driver does not tell (`omr_model.energy`).
     """
 
     epoch: int
@@ -54,6 +56,7 @@ class EpochRecord:
     data_seconds: float
     gpu_seconds: float
     peak_memory_bytes: int
+    energy_joules: float | None = None
 
     @property
     def ser(self) -> float:
@@ -65,6 +68,8 @@ class EpochRecord:
         summary = self.evaluation.summary
         plain = ("epoch", "samples_seen", "learning_rate", "samples_per_second", "seconds", "data_seconds")
         row: dict[str, float] = {name: getattr(self, name) for name in (*plain, "gpu_seconds", "peak_memory_bytes")}
+        if self.energy_joules is not None:
+            row["energy_joules"] = self.energy_joules
         for part in LOSS_PARTS:
             suffix = "" if part == "total" else f"_{part}"
             row[f"train_loss{suffix}"] = self.losses[part]
@@ -125,6 +130,7 @@ class Trainer:
         self.forward: Callable[[Batch], Any] = torch.compile(self.model) if config.train.compile else self.model
 
         # progress
+        self.energy = energy_meter(self.device)
         self.epoch = 0
         self.first_loss: float | None = None
 
@@ -155,6 +161,7 @@ class Trainer:
 
     def _run_epoch(self) -> EpochRecord:
         started = time.perf_counter()
+        self.energy.lap()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self.model.train()
@@ -167,6 +174,7 @@ class Trainer:
                 self.first_loss = float(total[0])
             if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
                 self._check_finite(total, index + 1)
+                self.energy.read()
         self._check_finite(total, len(self.order))
         losses = dict(zip(LOSS_PARTS, (total / len(self.order)).tolist(), strict=True))
         trained = time.perf_counter() - started
@@ -188,6 +196,7 @@ class Trainer:
             data_seconds=batches.seconds,
             gpu_seconds=seconds if self.device.type == "cuda" else 0.0,
             peak_memory_bytes=self._peak_memory(),
+            energy_joules=self.energy.lap(),
         )
 
     def _learn(self, batch: Batch, index: int) -> Tensor:

@@ -29,6 +29,7 @@ def write_samples(staves: Sequence[StaffResult], epoch: int, path: Path) -> None
         "distance": [staff.score.total.distance for staff in staves],
         "reference_length": [staff.score.total.length for staff in staves],
         "prediction": [format_semantic(staff.prediction) for staff in staves],
+        "confidences": [staff.confidences for staff in staves],
         "reference": [format_semantic(staff.reference) for staff in staves],
     }
     for name in ERROR_CLASSES:

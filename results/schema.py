@@ -97,6 +97,7 @@ TRIALS = pa.schema(
         _number("seconds", "s", "Wall time of its epochs, validation included, summed."),
         _number("gpu_seconds", "s", "GPU time of its epochs, summed; 0 on a CPU."),
         _count("peak_memory_bytes", "bytes", "Largest peak memory of its epochs."),
+        _number("energy_joules", "J", "Energy of its epochs, summed; null where that of any is not known."),
         _count("seed", "", "Seed of the training."),
         _text(
             "origin",
@@ -133,6 +134,12 @@ EPOCHS = pa.schema(
         _number("data_seconds", "s", "Part of it that was spent waiting for batches."),
         _number("gpu_seconds", "s", "GPU time of the epoch; 0 on a CPU."),
         _count("peak_memory_bytes", "bytes", "Peak memory of the GPU, or of the process on a CPU."),
+        _number(
+            "energy_joules",
+            "J",
+            "Energy of the whole GPU, or of the processor where there is none, during the epoch: trials that share it "
+            "each count all of it; null where the driver does not tell.",
+        ),
         _moment("time", "When the epoch was reported."),
     ]
 )
@@ -148,6 +155,12 @@ SAMPLES = pa.schema(
         _count("distance", "symbols", "Edit distance between prediction and reference."),
         _count("reference_length", "symbols", "Length of the reference; 0 for a strip without music."),
         _text("prediction", "What the model read, in the semantic encoding."),
+        _column(
+            "confidences",
+            pa.list_(pa.float32()),
+            "probability",
+            "Of each symbol of `prediction`, a chord's joiners included; null in studies before it was kept.",
+        ),
         _text("reference", "What is printed, in the semantic encoding."),
         *(
             _count(f"distance_{name}", "symbols", f"Part of `distance` that is errors in {name}.")

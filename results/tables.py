@@ -41,6 +41,10 @@ class StandingEpochs:
             np.float64
         )
 
+    def total_if_known(self, name: str) -> Floats:
+        """The same; NaN where any epoch has no number."""
+        return np.bincount(self.owner, weights=self.number(name), minlength=len(self.trials)).astype(np.float64)
+
     def largest(self, name: str) -> Floats:
         """A metric's largest value over each trial's epochs; NaN before the first."""
         values = np.full(len(self.trials), np.nan)
@@ -95,6 +99,7 @@ def trials_table(
         "seconds": _arrow(standing.total("seconds")),
         "gpu_seconds": _arrow(standing.total("gpu_seconds")),
         "peak_memory_bytes": _arrow(standing.largest("peak_memory_bytes"), pa.int64()),
+        "energy_joules": _arrow(standing.total_if_known("energy_joules")),
         "seed": [trial.start.seed for trial in trials],
         "origin": [trial.start.origin for trial in trials],
         "repeats": pa.array([trial.start.repeats for trial in trials], pa.int64()),

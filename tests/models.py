@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from datasets.vocabulary import vocabulary
 from omr_model.config import (
@@ -18,7 +20,7 @@ from omr_model.config import (
     TrainingConfig,
 )
 from omr_model.data import collate
-from omr_model.model import Batch
+from omr_model.model import Batch, TrOMR
 
 SMALL = ModelConfig(
     height=64,
@@ -66,3 +68,15 @@ def random_batch(config: ModelConfig = SMALL, staves: int = 3, symbols: int = 6,
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
     chosen = [words.reduce(parse(labels[index % len(labels)]))[:symbols] for index in range(staves)]
     return collate([Sample(image, words.encode(label)) for image, label in zip(images, chosen, strict=True)])
+
+
+def save_model(model: TrOMR, folder: Path) -> Path:
+    """A checkpoint that nobody has trained."""
+    from omr_model.checkpoint import WEIGHTS, Checkpoint, write_description
+    from omr_model.decoding import DECODING
+
+    folder.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    config = training(model.config)
+    write_description(Checkpoint(config, 0, None, model.vocabulary.version, "", DECODING), folder)
+    return folder

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from results.journal import EndState, EpochReported, Event, Journal, Parameter, TrialEnded, TrialStarted
 from results.provenance import CodeVersion, Hardware, Provenance
-from results.schema import ERROR_CLASSES, LOSS_BRANCHES
+from results.schema import ERROR_CLASSES, LOSS_BRANCHES, SAMPLES
 from results.study import CorpusRecord, StudyRecord, write_study
 
 START = 1_700_000_000.0
@@ -168,9 +168,10 @@ def samples(epoch: int, ser: float, seed: int = 0) -> pa.Table:
                 "distance": missing,
                 "reference_length": len(symbols),
                 "prediction": " ".join(symbols[: len(symbols) - missing]),
+                "confidences": [1 / (2 + place) for place in range(len(symbols) - missing)],
                 "reference": REFERENCE,
                 **classes,
                 "distance_notes": missing,
             }
         )
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, pa.schema([field for field in SAMPLES if field.name in rows[0]]))

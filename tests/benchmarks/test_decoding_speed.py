@@ -32,4 +32,4 @@ def model(request: pytest.FixtureRequest) -> TrOMR:
 def test_decoding(benchmark: BenchmarkFixture, model: TrOMR, use_cache: bool) -> None:
     image = random_batch(model.config, staves=16).image
     read = benchmark.pedantic(lambda: greedy(model, image, use_cache=use_cache), rounds=5, warmup_rounds=1)
-    assert {len(symbols) for symbols in read} == {model.config.max_length - 1}
+    assert {len(reading.symbols) for reading in read} == {model.config.max_length - 1}

@@ -133,6 +133,16 @@ def test_a_lost_checkpoint_is_counted_and_passed_over(study: Path, damage: str) 
     assert column(tables.trials, "ser_low")[0] is None
 
 
+def test_samples_of_before_confidences_were_kept_are_read(study: Path) -> None:
+    old, new = (study / checkpoint_of(FakeTrial(number, ())) / "samples.parquet" for number in (0, 1))
+    pq.write_table(pq.read_table(old).drop_columns(["confidences"]), old)
+    samples = gather(study).samples
+    assert samples.schema.equals(SAMPLES)
+    kept = samples.filter(pa.compute.field("trial_id") == "fake_00001")["confidences"]
+    assert kept.to_pylist() == pq.read_table(new)["confidences"].to_pylist()
+    assert samples["confidences"].null_count == len(samples) - len(kept) > 0
+
+
 def test_a_checkpoint_may_lie_outside_the_study(tmp_path: Path, study: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     shutil.move(study / checkpoint_of(FakeTrial(0, ())), elsewhere)

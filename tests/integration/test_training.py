@@ -22,7 +22,7 @@ from omr_model.trainer import EpochRecord, Trainer
 from tests.models import SMALL, training
 
 GROUP_NORM = {"norm": "group", "channels": (32, 32, 32), "stem_channels": 32, "bottle_ratio": 1.0}
-TIMES = ("seconds", "data_seconds", "gpu_seconds", "samples_per_second", "peak_memory_bytes")
+TIMES = ("seconds", "data_seconds", "gpu_seconds", "samples_per_second", "peak_memory_bytes", "energy_joules")
 
 
 def numbers(records: list[EpochRecord]) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import editdistance
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import given
 
 from datasets.errors import CorpusError
 from datasets.notation import Symbol, parse
-from omr_model.metrics import Edits, ErrorClass, StaffScore, by_source, score_staff, summarize
+from omr_model.metrics import (
+    Edits,
+    ErrorClass,
+    StaffScore,
+    align,
+    by_source,
+    edits,
+    error_class,
+    score_staff,
+    summarize,
+)
 from tests.strategies import symbol_salad
 
 STAFF = "clef-G2 keySignature-DM note-F4_quarter note-G4_quarter tie barline rest-half note-A4_half|note-C4_half"
@@ -133,3 +144,32 @@ def test_no_branch_is_further_off_than_the_whole(prediction: list[Symbol], refer
     result = score_staff(prediction, reference)
 
     assert max(result.rhythm.distance, result.pitch.distance, result.lift.distance) <= result.distance
+
+
+@given(symbol_salad(), symbol_salad())
+def test_an_alignment_has_every_symbol_once_in_its_order_and_its_edits_are_the_distance(
+    prediction: list[Symbol], reference: list[Symbol]
+) -> None:
+    pairs = align(prediction, reference)
+
+    assert [i for i, _ in pairs if i is not None] == list(range(len(prediction)))
+    assert [j for _, j in pairs if j is not None] == list(range(len(reference)))
+    assert (None, None) not in pairs
+    wrong = [pair for pair in pairs if None in pair or prediction[pair[0]] != reference[pair[1]]]
+    assert len(wrong) == len(edits(prediction, reference)) == editdistance.eval(prediction, reference)
+
+
+@given(symbol_salad(), symbol_salad())
+def test_the_edits_have_the_classes_that_a_staff_is_scored_by(
+    prediction: list[Symbol], reference: list[Symbol]
+) -> None:
+    classes = Counter(error_class(read, true) for read, true in edits(prediction, reference))
+
+    assert classes == score_staff(prediction, reference).by_class
+
+
+def test_an_alignment_says_what_was_missed_made_up_and_taken_for_something_else() -> None:
+    prediction = parse("clef-G2 note-C4_half barline note-E4_quarter tie")
+    reference = parse("clef-G2 rest-half note-D4_half barline note-E4_quarter")
+
+    assert align(prediction, reference) == [(0, 0), (None, 1), (1, 2), (2, 3), (3, 4), (4, None)]

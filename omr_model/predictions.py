@@ -1,0 +1,89 @@
+"""What was read of a folder of pictures as a table: as Parquet, and for a terminal the staves to look at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datasets.notation import format_semantic
+from omr_model.reading import Reading
+
+PREDICTIONS_FILE = "predictions.parquet"
+MOST_SHOWN = 20
+
+PREDICTIONS = pa.schema(
+    [
+        ("file", pa.string()),
+        ("symbols", pa.int64()),
+        ("confidence", pa.float64()),
+        ("least_sure", pa.string()),
+        ("least_confidence", pa.float64()),
+        ("remarks", pa.string()),
+        ("prediction", pa.string()),
+        ("confidences", pa.list_(pa.float32())),
+    ]
+)
+"""A row a picture. `confidence` is that of the staff, the geometric mean over its symbols; `confidences` are those of
+the symbols of `prediction`, a chord's joiners included. `least_sure` is the symbol with the lowest, null where nothing
+was read. `remarks` say what had to be mended to make a score of it."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture as it was read, and the remarks of its transcript."""
+
+    file: str
+    reading: Reading
+    remarks: tuple[str, ...]
+
+    @property
+    def least_sure(self) -> int | None:
+        """Index of the symbol that the model is least sure of; None where there is none."""
+        sure = self.reading.confidences
+        return min(range(len(sure)), key=sure.__getitem__) if sure else None
+
+
+def to_parquet(predictions: Sequence[Prediction]) -> bytes:
+    """`PREDICTIONS`, in the order given, as the bytes of a file."""
+    rows = [
+        {
+            "file": one.file,
+            "symbols": len(one.reading.symbols),
+            "confidence": one.reading.confidence,
+            "least_sure": None if one.least_sure is None else str(one.reading.symbols[one.least_sure]),
+            "least_confidence": None if one.least_sure is None else one.reading.confidences[one.least_sure],
+            "remarks": "; ".join(one.remarks),
+            "prediction": format_semantic(one.reading.symbols),
+            "confidences": one.reading.confidences,
+        }
+        for one in predictions
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, PREDICTIONS), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def print_predictions(predictions: Sequence[Prediction], stream: TextIO) -> None:
+    """The staves that the model is least sure of, at most `MOST_SHOWN`, the least sure one first."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("symbols", justify="right")
+    table.add_column("confidence", justify="right")
+    table.add_column("least sure of", overflow="fold")
+    table.add_column("remarks", style="dim")
+    for one in sorted(predictions, key=lambda each: each.reading.confidence)[:MOST_SHOWN]:
+        reading, index = one.reading, one.least_sure
+        doubt = "" if index is None else f"{reading.symbols[index]} ({reading.confidences[index]:.2f})"
+        cells = (one.file, str(len(reading.symbols)), f"{reading.confidence:.2f}", doubt, "; ".join(one.remarks))
+        table.add_row(*map(Text, cells))
+    screen = Console(file=stream)
+    screen.print(table)
+    if (more := len(predictions) - MOST_SHOWN) > 0:
+        screen.print(f"  and {more:,} that it is surer of, all of them in {PREDICTIONS_FILE}", style="dim")

@@ -1,0 +1,188 @@
+"""What onnxruntime reads is what torch reads: the same symbols, as sure of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.errors import CheckpointError, ConfigError
+from datasets.images import Gray
+from datasets.vocabulary import EOS
+from omr_model.config import BackboneConfig, DecoderConfig, EncoderConfig, ModelConfig
+from omr_model.decoding import greedy
+from omr_model.model import TrOMR
+from omr_model.onnx_model import DECODER, DESCRIPTION, ENCODER, OnnxReader, export_onnx
+from omr_model.reading import Reading
+from tests.contracts.model import restless
+from tests.models import SMALL
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+STAVES = 5
+MODELS = {
+    "as TrOMR's published weights": replace(
+        SMALL,
+        backbone=BackboneConfig(layers=(1, 1), channels=(128, 128), stem_channels=32, preact=False),
+        encoder=EncoderConfig(depth=1, heads=2, class_token=True),
+        decoder=DecoderConfig(depth=2, heads=2, head_width=24, norm_bias=True),
+    ),
+    "batch norm, plain decoder": SMALL,
+    "convnext, tall patches": replace(
+        SMALL,
+        backbone=BackboneConfig(family="convnext", layers=(1, 1), channels=(8, 16)),
+        encoder=EncoderConfig(patch=(8, 1), depth=1, heads=2),
+    ),
+}
+
+
+def pictures(config: ModelConfig) -> list[Gray]:
+    """Black and white blocks, which fill pictures of the model's size."""
+    chosen = np.random.default_rng(0).integers(0, 2, (STAVES, 4, 8), dtype=np.uint8) * 255
+    return list(chosen.repeat(config.height // 4, axis=1).repeat(config.width // 8, axis=2))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrOMR, Path]:
+    return export(next(iter(MODELS)), tmp_path_factory.mktemp("onnx") / "model")
+
+
+def export(name: str, folder: Path) -> tuple[TrOMR, Path]:
+    torch.manual_seed(0)
+    model = TrOMR(MODELS[name])
+    restless(model, model.config)
+    with torch.no_grad():
+        for layer in model.decoder.attention.layers[1::3]:  # pictures matter more, so that staves differ
+            for weight in layer[1].to_out.parameters():
+                weight *= 4
+        model.decoder.heads["rhythm"].bias[EOS] += 4  # and some end before the longest sequence
+    export_onnx(model, folder)
+    return model, folder
+
+
+def assert_read_alike(model: TrOMR, folder: Path, batch_size: int) -> list[Reading]:
+    images = pictures(model.config)
+    expected = greedy(model, torch.from_numpy(np.stack(images))[:, None])
+    read = OnnxReader(folder, threads=1).read(images, batch_size)
+    assert [staff.symbols for staff in read] == [staff.symbols for staff in expected]
+    for one, other in zip(read, expected, strict=True):
+        np.testing.assert_allclose(one.confidences, other.confidences, atol=1e-4)
+    assert len({str(symbol) for staff in read for symbol in staff.symbols}) > 10
+    return read
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_any_batch_reads_alike(exported: tuple[TrOMR, Path], batch_size: int) -> None:
+    read = assert_read_alike(*exported, batch_size)
+    assert len({len(staff.symbols) for staff in read}) > 2
+
+
+@pytest.mark.parametrize("name", list(MODELS)[1:])
+def test_every_kind_of_model_reads_alike(name: str, tmp_path: Path) -> None:
+    assert_read_alike(*export(name, tmp_path / "model"), batch_size=3)
+
+
+def test_pictures_of_other_sizes_are_fitted(exported: tuple[TrOMR, Path]) -> None:
+    model, folder = exported
+    reader = OnnxReader(folder, threads=1)
+    small = np.full((model.config.height // 2, model.config.width // 4), 255, dtype=np.uint8)
+    [fitted] = reader.read([np.full((model.config.height, model.config.width), 255, dtype=np.uint8)])
+    assert reader.read([small]) == [fitted]
+    assert reader.read([]) == []
+
+
+def test_reading_needs_no_torch(exported: tuple[TrOMR, Path]) -> None:
+    code = f"""
+import sys
+import numpy
+from pathlib import Path
+from omr_model.onnx_model import OnnxReader
+reader = OnnxReader(Path({str(exported[1])!r}), threads=1)
+print(len(reader.read([numpy.zeros((64, 256), dtype=numpy.uint8)])), "torch" in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1", "False"]
+
+
+def test_there_are_three_files_and_weights_are_in_them(exported: tuple[TrOMR, Path]) -> None:
+    model, folder = exported
+    assert {file.name for file in folder.iterdir()} == {ENCODER, DECODER, DESCRIPTION}
+    weights = sum(weight.numel() * 4 for weight in model.parameters())
+    assert weights <= sum(file.stat().st_size for file in folder.iterdir()) < 2 * weights + 500_000
+    assert not list(folder.parent.glob(".*"))
+
+
+def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = TrOMR(SMALL).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("torch.onnx.export", lambda _graph, _example, path, **_: Path(path).touch())
+        export_onnx(model, tmp_path / "model")
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("torch.onnx.export", fails)
+    with pytest.raises(RuntimeError):
+        export_onnx(TrOMR(SMALL), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnxscript"])
+def test_missing_packages_are_named_with_what_installs_them(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "omr_model.onnx_graphs", raising=False)
+    with pytest.raises(ConfigError, match=rf"needs {module}: pip install 'omr-search\[onnx\]'"):
+        export_onnx(TrOMR(SMALL), tmp_path / "model")
+
+
+def test_a_missing_onnxruntime_is_named(exported: tuple[TrOMR, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r"install onnxruntime: pip install 'omr-search\[onnx\]'"):
+        OnnxReader(exported[1])
+
+
+def test_a_provider_that_is_not_there_is_named(exported: tuple[TrOMR, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"no AbacusExecutionProvider here; it has .*CPUExecutionProvider"):
+        OnnxReader(exported[1], providers=["AbacusExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "format 99"),
+        ({"vocabulary_version": "full-0"}, "vocabulary full-0; this has full-1"),
+        ({"colour": "red"}, "damaged"),
+    ],
+)
+def test_a_description_of_another_version_is_refused(
+    exported: tuple[TrOMR, Path], tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    copied = shutil.copytree(exported[1], tmp_path / "copied")
+    tree = json.loads((copied / DESCRIPTION).read_text()) | change
+    (copied / DESCRIPTION).write_text(json.dumps(tree))
+    with pytest.raises(CheckpointError, match=message):
+        OnnxReader(copied)
+
+
+def test_a_truncated_graph_and_no_graph_are_refused(exported: tuple[TrOMR, Path], tmp_path: Path) -> None:
+    copied = shutil.copytree(exported[1], tmp_path / "copied")
+    (copied / DECODER).write_bytes((copied / DECODER).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=f"{DECODER} cannot be read"):
+        OnnxReader(copied)
+    with pytest.raises(CheckpointError, match=f"it has no {DESCRIPTION}"):
+        OnnxReader(tmp_path)
