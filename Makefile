@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SPACE ?= dropout
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check bench format clean
+.PHONY: help setup search test check docs bench format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +33,9 @@ check: setup  ## lint, format and types
 format: setup  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## build the documentation into build/docs, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f .mkdocs.yml
 
 bench: setup  ## run the benchmarks; quote ratios, machines are noisy
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only

@@ -43,8 +43,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        for file in partial.iterdir():
-            _flush(file)
+        for file in partial.rglob("*"):
+            if file.is_file():
+                _flush(file)
         move_aside(target)
         partial.rename(target)
         shutil.rmtree(old, ignore_errors=True)

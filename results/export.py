@@ -1,13 +1,20 @@
 """`python -m results.export study=NAME`: the best trial of a study as a folder to keep, to use, to pass on.
 
-report.md            what it is, how good, how sure, where it comes from
+README.md            the model card (`results.model_card`), which lists all other files
+predict.py, code/    reads pictures on a machine without this project (`results.portable`)
+requirements.txt     the packages for that; with onnx=true also requirements-onnx.txt, which has no PyTorch
 model.safetensors    the weights
-checkpoint.json      what `omr_model.predict` needs beside them
+checkpoint.json      what rebuilds the model around them
 config.json          the trial's whole configuration
-metrics.json         the trial's rows of `trials` and `epochs`, the decisions of the study (`results.evidence`), and,
-                     only where none is about the trial, its one seed against the base's
-samples.parquet      what it read on every validation staff
-curve.png            SER and losses by epoch
+vocabulary.json      tokens and ids; preprocessing.json: from a picture to the model's input (`results.specification`)
+metrics.json         the trial's rows of `trials` and `epochs`, the decisions of the study (`results.evidence`), only
+                     where none is about the trial its one seed against the base's, and how the weights read back
+predictions.parquet  what it read on every validation staff
+figures/             SER and losses by epoch; where the decoder looks
+report.md            what it is, how good, how sure, where it comes from; report.html: the study's page
+onnx/                the model for onnxruntime, with onnx=true
+
+Before the folder takes its place, the weights in it read a few validation staves again (`results.read_back`).
 """
 
 from __future__ import annotations
@@ -15,30 +22,34 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from datasets.command_line import main
-from datasets.errors import StudyError
+from datasets.errors import CorpusError, StudyError
 from datasets.files import new_folder
+from datasets.manifest import Manifest
+from datasets.vocabulary import vocabulary
+from omr_model.predictions import PREDICTIONS_FILE
 from results.evidence import Decision
+from results.exported import DESCRIPTION_FILE, WEIGHTS_FILE, ExportedTrial, collect
 from results.figures import training_curve
-from results.findings import Findings, findings
-from results.gather import gather, to_parquet
-from results.ranking import RankedTrial, chosen, rank
-from results.samples import SAMPLES_FILE
-from results.study import DEFAULT_STUDIES, find_study, read_study
-from results.trial_report import CURVE_FILE, TrialReport
+from results.findings import Findings
+from results.gather import to_parquet
+from results.model_card import CARD_FILE, ModelCard, parameters
+from results.portable import write_code
+from results.ranking import RankedTrial
+from results.read_back import TriedOut, attempt, try_out
+from results.specification import preprocessing, vocabulary_of
+from results.study import DEFAULT_STUDIES, CorpusRecord, find_study
+from results.trial_report import CURVE_FILE
 from results.verdict import against_base
-from results.winner import winner
+from results.winner import winner_if_any
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
-WEIGHTS_FILE, DESCRIPTION_FILE, REPORT_FILE = "model.safetensors", "checkpoint.json", "report.md"
+REPORT_FILE, PAGE_FILE, METRICS_FILE = "report.md", "report.html", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class ExportConfig:
     study: name of the study.
     trial: id or number of a trial; empty for the one that the study ends with (`results.winner`).
     to: the folder to write; empty for `results/exports/` and the study's name.
+    onnx: write the model for onnxruntime as well.
     overwrite: replace an export that is there.
     studies: folder of the studies.
     """
@@ -55,24 +67,34 @@ class ExportConfig:
     study: str = ""
     trial: str = ""
     to: str = ""
+    onnx: bool = False
     overwrite: bool = False
     studies: str = DEFAULT_STUDIES
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: its folder, the trial, the verdict on it in words, and what the study has shown."""
+    """What was written.
+
+    Attributes:
+        folder: where.
+        trial: which.
+        verdict: on it, in words.
+        findings: what the study has shown.
+        remarks: what is missing in the folder, and why; a sentence each.
+    """
 
     folder: Path
     trial: RankedTrial
     verdict: str
     findings: Findings
+    remarks: tuple[str, ...]
 
 
 def export_trial(config: ExportConfig) -> None:
-    """Write the best trial of a study, or one of your choice, to a folder."""
+    """Write the best trial of a study, or one of your choice, to a folder that works by itself."""
     exported = export(config)
-    print(f"{exported.verdict}\n{exported.folder / REPORT_FILE}")
+    print("\n".join([exported.verdict, *exported.remarks, str(exported.folder / CARD_FILE)]))
 
 
 def export(config: ExportConfig) -> Export:
@@ -81,39 +103,72 @@ def export(config: ExportConfig) -> Export:
     Raises:
         StudyError: no such study or trial, no trial that is completed, a checkpoint that is gone, or a folder
             that is there already.
+        OmrError: ONNX is asked for, and its packages are missing.
     """
     source = find_study(Path(config.studies), config.study)
     target = Path(config.to) if config.to else DEFAULT_EXPORTS / config.study
     _check_target(target, config.overwrite)
-
-    tables = gather(source)
-    ranking = rank(tables.trials)
-    found = findings(source, tables)
-    trial = chosen(ranking, config.trial) if config.trial else winner(ranking, found.decisions)
-    checkpoint = _checkpoint(source, trial)
-    description = _description(checkpoint)
-    epochs = tables.epochs.filter(pc.field("trial_id") == trial.trial_id)
-    epoch = _epoch_of_weights(epochs, description["epoch"])
-    report = TrialReport(read_study(source), ranking, trial, epoch, tables.samples, str(target), found)
-
+    chosen_trial = collect(source, config.trial)
     with new_folder(target) as folder:
-        for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
-            shutil.copyfile(checkpoint / name, folder / name)
-        _write_json(folder / "config.json", description["config"])
-        decided = any(trial.number in (one.candidate, one.base) for one in found.decisions)
-        compared = None if decided else against_base(trial, ranking, tables.samples)
-        metrics = {
-            "trial": _row(tables.trials, trial),
-            "epoch": epoch,
-            "against_base": compared and asdict(compared),
-            "decisions": [_decided(decision) for decision in found.decisions],
-        }
-        _write_json(folder / "metrics.json", metrics)
-        samples = tables.samples.filter(pc.field("trial_id") == trial.trial_id)
-        (folder / SAMPLES_FILE).write_bytes(to_parquet(samples))
-        training_curve(epochs, f"Trial {trial.number} of study {config.study}", folder / CURVE_FILE)
-        (folder / REPORT_FILE).write_text(report.text(), encoding="utf-8")
-    return Export(target, trial, report.verdict(), found)
+        tried = _fill(folder, chosen_trial, source, config.onnx)
+    return Export(target, chosen_trial.trial, chosen_trial.report.verdict(), chosen_trial.findings, tried.remarks)
+
+
+def _fill(folder: Path, it: ExportedTrial, source: Path, onnx: bool) -> TriedOut:
+    """Write all files; what could not be made is remarked."""
+    training = it.training
+    for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
+        shutil.copyfile(it.checkpoint / name, folder / name)
+    write_code(folder, onnx)
+    _write_json(folder / "config.json", it.config)
+    _write_json(folder / "vocabulary.json", vocabulary_of(training.model))
+    _write_json(folder / "preprocessing.json", preprocessing(training.model))
+    (folder / PREDICTIONS_FILE).write_bytes(to_parquet(it.samples))
+    (folder / CURVE_FILE).parent.mkdir()
+    training_curve(it.epochs, f"Trial {it.trial.number} of study {it.study.name}", folder / CURVE_FILE)
+    (folder / REPORT_FILE).write_text(it.report.text(), encoding="utf-8")
+    words = vocabulary(training.train.scored_in or training.model.vocabulary)
+    tried = try_out(folder, it.study.corpus, it.samples, words, onnx)
+    remarks = list(tried.remarks)
+    attempt(remarks, f"There is no {PAGE_FILE}", lambda: _write_page(folder, it, source))
+    tried = replace(tried, remarks=tuple(remark.replace(f"{folder}/", "") for remark in remarks))
+    _write_json(folder / METRICS_FILE, _metrics(it, tried))
+    files = [CARD_FILE, *(path.relative_to(folder).as_posix() for path in folder.rglob("*"))]
+    card = ModelCard(it, _corpus(it.study.corpus), parameters(folder / WEIGHTS_FILE), tried, files)
+    (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
+    return tried
+
+
+def _write_page(folder: Path, it: ExportedTrial, source: Path) -> None:
+    """The study's page; it shows the model at work that the study ends with, if that is this one."""
+    from results.report import write_report
+
+    last = winner_if_any(it.ranking, it.findings.decisions)
+    is_it = last is not None and last.trial_id == it.trial.trial_id
+    write_report(source, folder / PAGE_FILE, exported=folder if is_it else None)
+
+
+def _corpus(record: CorpusRecord) -> Manifest | None:
+    """The manifest of what the study was trained on; None if it is gone, or another by now."""
+    try:
+        manifest = Manifest.read(Path(record.path))
+    except CorpusError:
+        return None
+    return manifest if manifest.content_hash == record.hash else None
+
+
+def _metrics(it: ExportedTrial, tried: TriedOut) -> dict[str, Any]:
+    decided = any(it.trial.number in (one.candidate, one.base) for one in it.findings.decisions)
+    compared = None if decided else against_base(it.trial, it.ranking, it.tables.samples)
+    return {
+        "trial": it.row,
+        "epoch": it.epoch,
+        "against_base": compared and asdict(compared),
+        "decisions": [_decided(decision) for decision in it.findings.decisions],
+        "read_back": tried.torch and asdict(tried.torch),
+        "read_back_onnx": tried.onnx and asdict(tried.onnx),
+        "remarks": tried.remarks,
+    }
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -124,37 +179,6 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise StudyError(f"to={target}: it is there already; choose another folder, or say overwrite=true")
     if not (target / REPORT_FILE).is_file():
         raise StudyError(f"to={target}: it holds no export (no {REPORT_FILE}), so it is not overwritten")
-
-
-def _checkpoint(study: Path, trial: RankedTrial) -> Path:
-    if trial.checkpoint is None:
-        raise StudyError(f"trial {trial.number} ({trial.state}) has no checkpoint, so there is nothing to export")
-    folder = study / trial.checkpoint
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise StudyError(f"the checkpoint of trial {trial.number} is gone: there is no {folder / WEIGHTS_FILE}")
-    return folder
-
-
-def _description(checkpoint: Path) -> Mapping[str, Any]:
-    """`checkpoint.json`, which `omr_model.checkpoint` writes; read here without waiting for torch."""
-    path = checkpoint / DESCRIPTION_FILE
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        return {name: description[name] for name in ("config", "epoch")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{path} is missing or damaged ({type(error).__name__}: {error})") from None
-
-
-def _epoch_of_weights(epochs: pa.Table, epoch: int) -> Mapping[str, Any]:
-    rows: list[dict[str, Any]] = epochs.filter(pc.field("epoch") == epoch).to_pylist()
-    if not rows:
-        raise StudyError(f"the checkpoint is of epoch {epoch}, which the journal does not have")
-    return rows[0]
-
-
-def _row(trials: pa.Table, trial: RankedTrial) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = trials.filter(pc.field("trial_id") == trial.trial_id).to_pylist()
-    return rows[0]
 
 
 def _decided(decision: Decision) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from results.cautions import Caution, cautions
 from results.evidence import Decision, decisions_of
 from results.fidelity import Fidelity, fidelity
 from results.gather import Tables, gather, to_parquet
-from results.importance import Importance, importance
+from results.importance import SHARE_RESAMPLES, Importance, importance
 from results.ranking import rank
 from results.report_sections import doubt, number_text, real_effects
 from results.schema import IMPORTANCE, RUNGS, STUDY_KEY
@@ -69,12 +69,13 @@ def print_findings(config: FindingsConfig) -> None:
     print(text(found))
 
 
-def findings(folder: Path, tables: Tables | None = None) -> Findings:
+def findings(folder: Path, tables: Tables | None = None, *, resamples: int = SHARE_RESAMPLES) -> Findings:
     """What the study in `folder` has shown, as it stands now.
 
     Args:
         folder: the study's.
         tables: as they are gathered now, if the caller has them.
+        resamples: for the intervals of the importances' shares; 0 leaves them out, which take most of the time.
 
     Raises:
         StudyError: no study, or a damaged one.
@@ -89,7 +90,7 @@ def findings(folder: Path, tables: Tables | None = None) -> Findings:
         verdict="" if best is None else verdict(best, ranking, tables.samples, decisions),
         decisions=tuple(decisions),
         fidelity=rungs,
-        importance=importance(study, ranking, tables.epochs),
+        importance=importance(study, ranking, tables.epochs, resamples=resamples),
         cautions=tuple(cautions(study, tables, rungs, decisions)),
     )
 
@@ -98,7 +99,7 @@ def write_findings(folder: Path, found: Findings) -> None:
     """Write `reports/importance.parquet` and `reports/rungs.parquet`, each atomically (`results.schema`)."""
     study, reports = read_study(folder), folder / REPORTS_FOLDER
     reports.mkdir(exist_ok=True)
-    for name, table in (("importance", _importance_table(study, found)), ("rungs", _rungs_table(study, found))):
+    for name, table in (("importance", importance_table(study, found)), ("rungs", rungs_table(study, found))):
         write_atomically(reports / f"{name}.parquet", to_parquet(table))
 
 
@@ -152,7 +153,8 @@ def _rungs_text(found: Fidelity) -> list[str]:
     return [f"Order of the trials against that at the end (Kendall's tau): {told}."]
 
 
-def _importance_table(study: StudyRecord, found: Findings) -> pa.Table:
+def importance_table(study: StudyRecord, found: Findings) -> pa.Table:
+    """`IMPORTANCE`, a row a parameter and kind of error."""
     basis = {"study": study.name, "basis": found.importance.basis, "epoch": found.importance.epoch}
     rows = [
         {**basis, "parameters": ", ".join(knob.targets), "trials": knob.trials, **vars(cell)}
@@ -162,7 +164,8 @@ def _importance_table(study: StudyRecord, found: Findings) -> pa.Table:
     return _table(rows, IMPORTANCE, study)
 
 
-def _rungs_table(study: StudyRecord, found: Findings) -> pa.Table:
+def rungs_table(study: StudyRecord, found: Findings) -> pa.Table:
+    """`RUNGS`, a row an epoch."""
     about = {"study": study.name, "compared": found.fidelity.compared, "reduction": found.fidelity.reduction}
     rows = [{**about, **vars(rung), "tau_low": rung.low, "tau_high": rung.high} for rung in found.fidelity.rungs]
     return _table(rows, RUNGS, study)

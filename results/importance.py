@@ -176,8 +176,9 @@ def _basis(
         prefer_end = not rungs or (len(final) >= ENOUGH_TRIALS and not stopped)
         choices.insert(prefer_end, ("early", early, reached, when))
     for basis, epoch, trials, when in choices:
-        rows = {row["trial_id"]: row for row in epochs.filter(pc.field("epoch") == epoch).to_pylist()}
-        told = [trial for trial in trials if rows.get(trial.trial_id, {}).get("ser") is not None]
+        told_then = epochs.filter((pc.field("epoch") == epoch) & pc.is_finite(pc.field("ser")))
+        rows = {row["trial_id"]: row for row in told_then.to_pylist()}
+        told = [trial for trial in trials if trial.trial_id in rows]
         if len(told) >= LEAST_TRIALS:
             told.sort(key=lambda trial: trial.number)
             return basis, epoch, told, [rows[trial.trial_id] for trial in told], when

@@ -20,6 +20,8 @@ UNVERSIONED: Literal["unversioned"] = "unversioned"
 RunNumber: TypeAlias = int | Literal["unversioned"]
 
 PACKAGES = ("datasets", "omr_model", "results", "search")
+CODE_FILES = {".py", ".yaml", ".toml"}
+MOST_CHANGES = 200_000  # characters of uncommitted changes that are kept
 NO_CODE = {"corpora", "studies", "exports", "__pycache__"}  # folders in them
 _CODE = Path(__file__).resolve().parent.parent
 
@@ -108,6 +110,29 @@ def code_version(folder: Path) -> CodeVersion:
         return CodeVersion(digest=digest)
     changes = _output("git", "-C", str(folder), "status", "--porcelain", "--", ".", ":(exclude,top)LOG.md")
     return CodeVersion(commit=commit, run_number=int(count), dirty=bool(changes), digest=digest)
+
+
+def uncommitted_changes(folder: Path = _CODE) -> str:
+    """How the code in `folder` differs from its commit, as git tells it, new modules in full; the log left out.
+
+    Of more than `MOST_CHANGES` characters the first are told, and how many are missing.
+    """
+    git = ("git", "-C", str(folder))
+    changed = _output(*git, "diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", ":(exclude,top)LOG.md")
+    new = _output(*git, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    parts = [changed, *(_new_file(folder / name, name) for name in sorted(filter(None, new)))]
+    text = "\n".join(filter(None, parts))
+    more = len(text) - MOST_CHANGES
+    return f"{text[:MOST_CHANGES]}\n[{more:,} characters more, which were not kept]\n" if more > 0 else f"{text}\n"
+
+
+def _new_file(path: Path, name: str) -> str:
+    """A module's text behind a line that names it; of any other file the name alone, as it may be anything."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.suffix in CODE_FILES else ""
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return f"new file {name}\n" + "".join(f"+{line}\n" for line in text.splitlines())
 
 
 def _digest(folder: Path) -> str:

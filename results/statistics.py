@@ -58,7 +58,7 @@ def ser_interval(
         Low and high; both NaN where there is no telling: fewer than two works, or nothing to read.
     """
     distance_W, length_W = _sums_by_work(works, distances, lengths)
-    return _percentiles(_resampled_ser(distance_W, length_W, resamples, seed), level)
+    return percentiles(_resampled_ser(distance_W, length_W, resamples, seed), level)
 
 
 def difference_interval(
@@ -76,7 +76,31 @@ def difference_interval(
     Wholly above zero: the first setting is better on works like these. The rest is as in `ser_interval`.
     """
     first_W, second_W, length_W = _sums_by_work(works, distances, other_distances, lengths)
-    return _percentiles(_resampled_ser(second_W - first_W, length_W, resamples, seed), level)
+    return percentiles(_resampled_ser(second_W - first_W, length_W, resamples, seed), level)
+
+
+def share_interval(hits: Counts, works: Works, *, level: float = 0.95) -> Interval:
+    """Interval of the share of staves that something is true of (0 or 1 each).
+
+    Wilson's score interval, which keeps its level near 0 and 1 where a bootstrap has nothing to resample, on as many
+    staves as would tell as much if they were independent: n over the design effect of whole works (Kish, Survey
+    Sampling, 1965, section 8.2). Where all staves agree, a work counts as one.
+
+    Returns:
+        Low and high; both NaN with fewer than two works.
+    """
+    hit_W, staves_W = _sums_by_work(works, hits, np.ones(len(hits), dtype=np.int64))
+    count, staves = len(staves_W), float(staves_W.sum())
+    if count < 2:
+        return NO_INTERVAL
+    share = float(hit_W.sum()) / staves
+    by_chance = share * (1 - share) / (staves - 1)
+    observed = count / (count - 1) * float(((hit_W - share * staves_W) ** 2).sum()) / staves**2
+    effective = staves / max(1.0, observed / by_chance) if by_chance else count
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = z / (1 + z**2 / effective) * float(np.sqrt(share * (1 - share) / effective + z**2 / (4 * effective**2)))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def resampled_rates(count_XW: Floats, length_W: Floats, *, resamples: int = 2000, seed: int = 0) -> Floats:
@@ -154,7 +178,8 @@ def _times_drawn(works: int, resamples: int, seed: int) -> Floats:
     return drawn_RW.astype(np.float64)  # whole numbers, as floats for a quick matrix product
 
 
-def _percentiles(values: Floats, level: float) -> Interval:
+def percentiles(values: Floats, level: float = 0.95) -> Interval:
+    """The interval that leaves out as many of the values on either side; NaN without any."""
     if not len(values):
         return NO_INTERVAL
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

@@ -3,6 +3,7 @@
     study.json               this module
     events.jsonl             results.journal: what happened, as it happened
     reports/*.parquet        results.gather: the three tables
+    changes/DIGEST.diff      how the code with that digest differed from its commit, where it did
     optuna.journal, tune/    the engine's own state
 
 Checkpoints lie where the events say.
@@ -19,9 +20,10 @@ from typing import Any
 
 from datasets.errors import StudyError
 from datasets.files import write_atomically
-from results.provenance import CodeVersion, Hardware, Provenance
+from results.provenance import CodeVersion, Hardware, Provenance, uncommitted_changes
 
 STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER, ENGINE_FOLDER = "study.json", "events.jsonl", "reports", "tune"
+CHANGES_FOLDER, DIGEST_DIGITS = "changes", 16
 DEFAULT_STUDIES = str(Path(__file__).resolve().parent / "studies")
 DEFAULT_LOG = Path(__file__).resolve().parent.parent / "LOG.md"
 
@@ -86,6 +88,20 @@ def read_study(folder: Path) -> StudyRecord:
         raise StudyError(f"{folder} is no study: it has no {STUDY_FILE}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+
+
+def write_changes(folder: Path, code: CodeVersion) -> None:
+    """Keep how this code differs from its commit, beside `study.json`; nothing where it does not, or is kept."""
+    path = folder / CHANGES_FOLDER / f"{code.digest[:DIGEST_DIGITS]}.diff"
+    if code.dirty and not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, uncommitted_changes().encode())
+
+
+def read_changes(folder: Path) -> dict[str, str]:
+    """What `write_changes` kept, by the first digits of the code's digest, the oldest first."""
+    files = sorted((folder / CHANGES_FOLDER).glob("*.diff"), key=lambda path: path.stat().st_mtime)
+    return {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
 
 
 def to_json(record: StudyRecord) -> str:

@@ -205,7 +205,7 @@ def show_entry(config: ShowConfig) -> None:
     """Print one entry of the log as it stands there."""
     config.name_one()
     log = read_log(Path(config.log))
-    print(format_entry(_run(log, config.run) if config.run is not None else _study(log, config.study)))
+    print(format_entry(find_run(log, config.run) if config.run is not None else _study(log, config.study)))
 
 
 def add_to_log(config: AddConfig) -> None:
@@ -246,7 +246,7 @@ def _rate_run(path: Path, number: int, manual: float | None) -> None:
         raise ConfigError(f"run={number}: say what to add to it: manual=13.7")
 
     def rated(log: TrainingLog) -> TrainingLog:
-        return with_entry(log, replace(_run(log, number), manual=manual))
+        return with_entry(log, replace(find_run(log, number), manual=manual))
 
     change_log(path, rated)
     print(f"{path}: Run {number}, manual validation {manual:g}")
@@ -277,7 +277,12 @@ def _rate_study(path: Path, folder: Path, name: str, manual: float) -> None:
         print(f"{path} names the best trial, which is another one: the rating is in the study's tables alone")
 
 
-def _run(log: TrainingLog, number: int) -> LogRun:
+def find_run(log: TrainingLog, number: int) -> LogRun:
+    """The run of a number.
+
+    Raises:
+        LogError: there is none; the message names those there are.
+    """
     for run in log.runs():
         if run.number == number:
             return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,9 +30,10 @@ from results.statistics import ser_interval
 from results.study import StudyRecord
 from results.verdict import interval_text, percent, verdict
 
-CURVE_FILE = "curve.png"
+CURVE_FILE = "figures/curve.png"
 WORST_STAVES = 3
 LINE_WIDTH = 100
+USAGE = "```sh\npython predict.py staff.png    # in this folder; README.md says more\n```"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ class TrialReport:
         trial: the one of them that the page is about.
         epoch: the row of `epochs` that belongs to the trial's weights.
         samples: the `samples` table of the study.
-        folder: where the trial is exported to.
         findings: what is known of the whole study.
     """
 
@@ -55,7 +54,6 @@ class TrialReport:
     trial: RankedTrial
     epoch: Mapping[str, Any]
     samples: pa.Table
-    folder: str
     findings: Findings
 
     def text(self) -> str:
@@ -63,8 +61,8 @@ class TrialReport:
         own = self.samples.filter(pc.field("trial_id") == self.trial.trial_id)
         sections = {
             "Setting": setting(self.study, self.trial, self.ranking),
-            "Symbol error rate": _rates(self.study, self.trial, self.epoch, own.num_rows),
-            "By corpus": _by_source(own),
+            "Symbol error rate": rates(self.study, self.trial, self.epoch, own),
+            "By corpus": by_source(own),
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
             "Ranking": ranking_table(self.study, self.ranking, self.findings.decisions),
             "Scientific parameters": scientific(self.study, self.ranking),
@@ -72,8 +70,8 @@ class TrialReport:
             "Does stopping early mislead?": fidelity_section(self.findings.fidelity),
             "Cautions": cautions_section(self.findings.cautions),
             "Worst staves": _worst_staves(own),
-            "Provenance": _provenance(self.study),
-            "How to use it": _usage(self.folder),
+            "Provenance": provenance(self.study),
+            "How to use it": USAGE,
         }
         title = f"# Trial {self.trial.number} of study {self.study.name}\n\n{self.verdict()}\n"
         return "\n".join([title, *(f"## {name}\n\n{body}\n" for name, body in sections.items() if body)])
@@ -83,25 +81,42 @@ class TrialReport:
         return verdict(self.trial, self.ranking, self.samples, self.findings.decisions)
 
 
-def _rates(study: StudyRecord, trial: RankedTrial, epoch: Mapping[str, Any], staves: int) -> str:
-    interval = interval_text(trial) if epoch["epoch"] == trial.epochs else ""
+def rates(study: StudyRecord, trial: RankedTrial, epoch: Mapping[str, Any], samples: pa.Table) -> str:
+    """SER, whole, by branch and by class of error, with what was measured.
+
+    Args:
+        study, trial: as in `TrialReport`.
+        epoch: the row of `epochs` that belongs to the trial's weights.
+        samples: the trial's rows of `samples`.
+    """
+    told = epoch["epoch"] == trial.epochs  # else the samples, which intervals are from, are of another epoch
     rows = [
-        ("whole symbols", percent(epoch["ser"]), interval),
+        ("whole symbols", percent(epoch["ser"]), interval_text(trial) if told else ""),
         *((f"{branch} branch", percent(epoch[f"ser_{branch}"]), "") for branch in SER_BRANCHES),
-        *((f"errors in {name}", percent(epoch[f"ser_class_{name}"]), "") for name in ERROR_CLASSES),
+        *(
+            (f"errors in {name}", percent(epoch[f"ser_class_{name}"]), _interval(samples, name) if told else "")
+            for name in ERROR_CLASSES
+        ),
         ("as the training log measured it", percent(epoch["log_ser"]), ""),
     ]
     scored_in = study.config.get("train", {}).get("scored_in")
     words = f" Both were written in the {scored_in} vocabulary first." if scored_in else ""
     notes = (
-        f"On the {staves} validation staves that every trial is scored on, after epoch {epoch['epoch']}, decoded "
-        "greedily: edit distance over reference length, both summed over the staves. The errors by class add up to "
-        f"that of whole symbols.{words}"
+        f"On the {samples.num_rows} validation staves that every trial is scored on, after epoch {epoch['epoch']}, "
+        "decoded greedily: edit distance over reference length, both summed over the staves. The errors by class add "
+        f"up to that of whole symbols.{words}"
     )
     return f"{table(['', 'SER', '95 % interval'], rows)}\n\n{notes}"
 
 
-def _by_source(samples: pa.Table) -> str:
+def _interval(samples: pa.Table, name: str) -> str:
+    """The 95 % interval of a class of errors; empty where there is no telling."""
+    distances, lengths = samples[f"distance_{name}"].to_numpy(), samples["reference_length"].to_numpy()
+    low, high = ser_interval(distances, lengths, samples["work"].to_pylist())
+    return "" if math.isnan(low) else f"{100 * low:.1f} to {percent(high)}"
+
+
+def by_source(samples: pa.Table) -> str:
     """The rate of each corpus, where the staves come from several; "" where not."""
     sources = sorted(set(samples["source"].to_pylist()))
     if len(sources) < 2:
@@ -149,7 +164,8 @@ def _wrapped(label: str, semantic: str) -> str:
     )
 
 
-def _provenance(study: StudyRecord) -> str:
+def provenance(study: StudyRecord) -> str:
+    """Code, corpus, command, machine and packages, as a table."""
     made, machine = study.provenance, study.provenance.hardware
     rows = [
         ("code", f"{made.code} (`{made.code.commit}`)"),
@@ -158,17 +174,14 @@ def _provenance(study: StudyRecord) -> str:
         ("started", made.time),
         ("sampler's seed", str(study.seed)),
         ("epochs at most", str(study.max_epochs)),
-        ("hardware", _machine_text(machine)),
+        ("hardware", machine_text(machine)),
         ("platform", f"{made.platform}, Python {made.python}"),
         ("packages", ", ".join(f"{name} {version}" for name, version in made.packages.items())),
     ]
     return table(["", ""], rows)
 
 
-def _machine_text(machine: Hardware) -> str:
+def machine_text(machine: Hardware) -> str:
+    """The machine in a line."""
     gpus = ", ".join(f"{count} x {name}" for name, count in Counter(machine.gpus).items()) or "no GPU"
     return f"{gpus}; {machine.cpu}, {machine.cores} cores; {machine.memory_bytes / 2**30:.0f} GiB of memory"
-
-
-def _usage(folder: str) -> str:
-    return f"```sh\npython -m omr_model.predict checkpoint={shlex.quote(folder)} image=staff.png\n```"

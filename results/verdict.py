@@ -79,8 +79,8 @@ def decision_text(decision: Decision) -> str:
     if np.isnan(decision.difference):
         figures = f"there is no telling yet how it compares with {name} ({seeds})"
     else:
-        interval = _range(decision.low, decision.high)
-        figures = f"it errs {_more(decision.difference)} than {name} (95 % interval {interval}; {seeds})"
+        interval = range_text(decision.low, decision.high)
+        figures = f"it errs {more_text(decision.difference)} than {name} (95 % interval {interval}; {seeds})"
     gain = ": no gain worth having" if decision.verdict == "reject" and decision.low <= 0 else ""
     needed = f" A clear verdict would take {decision.needed}." if decision.needed else ""
     return f"{head} trial {decision.candidate}: {figures}{gain}.{needed}"
@@ -204,12 +204,12 @@ def _judgement(trial: RankedTrial, role: str, compared: Comparison) -> str:
     return f"trial {trial.number} is {compared.judgement} than the {role}, by more than the choice of pieces explains"
 
 
-def _more(difference: float) -> str:
+def more_text(difference: float) -> str:
     """How much more or less, as in `4.2 points less`."""
     return f"{_points(difference)} points {'less' if difference < 0 else 'more'}"
 
 
-def _range(low: float, high: float) -> str:
+def range_text(low: float, high: float) -> str:
     """As in `2.1 to 6.3 less` or `1.2 less to 0.4 more`: without a sign that could be read the wrong way."""
     if high < 0:
         return f"{_points(high)} to {_points(low)} less"

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datasets.errors import OmrError, StudyError
-from results.export import ExportConfig, export
+from datasets.files import write_atomically
+from results.export import PAGE_FILE, ExportConfig, export
 from results.findings import findings, text, write_findings
 from results.journal import SessionStarted, read
 from results.log_records import FINISHED, LogStudy
@@ -15,6 +16,7 @@ from results.log_study import study_entry
 from results.study import EVENTS_FILE
 from results.training_log import add_entry
 from search.config import SearchConfig
+from search.optuna_view import show_in_optuna
 from search.outcome import Outcome
 
 TABLES = ("trials", "epochs", "samples", "importance", "rungs")
@@ -23,7 +25,8 @@ TABLES = ("trials", "epochs", "samples", "importance", "rungs")
 def close(config: SearchConfig, outcome: Outcome) -> None:
     """Say what came out, enter it in the log, and leave as the outcome wants it: quietly or as interrupted.
 
-    What cannot be written is told, and keeps nothing else from being written.
+    What cannot be written is told, and keeps nothing else from being written. The last three lines say where the
+    report, the export and the entry in the log are.
 
     Raises:
         StudyError: no trial was trained to the end, or something could not be written.
@@ -32,17 +35,18 @@ def close(config: SearchConfig, outcome: Outcome) -> None:
     """
     folder = config.folder()
     print(f"\ntables     {shown(folder)}/reports/  {'  '.join(f'{name}.parquet' for name in TABLES)}")
-    problem = _export(config)
+    exported, problem = _export(config)
+    _show_in_optuna(folder)
+    report = _report(folder, exported)
     aborted = outcome in (Outcome.INTERRUPTED, Outcome.DISK_FULL)  # a budget that is spent is no accident
     reason = str(outcome) if aborted else str(problem) if isinstance(problem, OSError) else FINISHED
-    try:
-        entry = enter(config, reason)
-        print(f"log        {shown(Path(config.paths.log))}: {entry.title}, {entry.state}")
-    except (OmrError, OSError) as error:
-        print(f"log        not entered: {error}")
-        problem = problem or error
+    entry, unwritten = _enter(config, reason)
     if outcome != Outcome.FINISHED:
         print(f"The search ended early: {outcome}. Go on with: python -m search.run resume={config.study}")
+    print(f"report     {report}")
+    print(f"export     {f'none: {problem}' if exported is None else shown(exported)}")
+    print(f"log        {entry}")
+    problem = problem or unwritten
     if outcome == Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     if outcome == Outcome.DISK_FULL:
@@ -53,25 +57,56 @@ def close(config: SearchConfig, outcome: Outcome) -> None:
         raise problem
 
 
-def _export(config: SearchConfig) -> OmrError | OSError | None:
-    """Write the best trial and the findings, and print them; what kept that from being done."""
-    folder, problem = config.folder(), None
+def _export(config: SearchConfig) -> tuple[Path | None, OmrError | OSError | None]:
+    """Write the best trial and the findings, and print these; the export, and what kept any of it from being done."""
+    folder, exported, problem = config.folder(), None, None
     try:
         best = export(
             ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best"), overwrite=True)
         )
-        found = best.findings
-        print(f"best trial {shown(best.folder)}/report.md")
+        found, exported = best.findings, best.folder
+        for remark in best.remarks:
+            print(f"export     {remark}")
     except (StudyError, OSError) as error:
         found, problem = findings(folder), error
-        print(f"best trial none: {error}")
     try:
         write_findings(folder, found)
     except OSError as error:
         problem = error
         print(f"findings   not written: {error}")
     print(f"\n{text(found)}\n")
-    return problem
+    return exported, problem
+
+
+def _report(folder: Path, exported: Path | None) -> str:
+    """Write the study's page, or copy the one that the export has made; where it is, or why it is not there."""
+    page = folder / PAGE_FILE
+    try:
+        if exported is not None and (exported / PAGE_FILE).is_file():
+            write_atomically(page, (exported / PAGE_FILE).read_bytes())
+        else:
+            from results.report import write_report  # with what draws figures, which takes a second to import
+
+            write_report(folder, page, exported)
+    except Exception as error:  # it can be written anew at any time, and the entry in the log matters more
+        return f"not written: {type(error).__name__}: {error}"
+    return shown(page)
+
+
+def _show_in_optuna(folder: Path) -> None:
+    try:
+        show_in_optuna(folder)
+    except Exception as error:  # Optuna's, matplotlib's: nobody needs what is shown there to go on
+        print(f"optuna     not told of artifacts: {type(error).__name__}: {error}")
+
+
+def _enter(config: SearchConfig, reason: str) -> tuple[str, OmrError | OSError | None]:
+    """Enter the study in the log; where, or why not."""
+    try:
+        entry = enter(config, reason)
+    except (OmrError, OSError) as error:
+        return f"not entered: {error}", error
+    return f"{shown(Path(config.paths.log))}: {entry.title}, {entry.state}", None
 
 
 @contextmanager

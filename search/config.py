@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ ROLES = ("scientific", "nuisance", "fixed")
 SAMPLER_NAMES = ("tpe", "gp", "cmaes", "qmc", "random", "grid")  # built in search/samplers.py
 SCHEDULER_NAMES = ("asha", "promotion", "hyperband", "median", "pbt", "none")
 HISTORIES = ("points", "prior", "none")
+TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+"""Who may log a search beside us (search/engine/trackers.py), and the package that it needs."""
 
 
 @dataclass(kw_only=True)  # not frozen: OmegaConf fills the values of a mapping field by field
@@ -288,6 +292,7 @@ class SearchConfig(TrainingConfig):
         history: what the training log contributes: its `points` are tried first; `prior` lets the sampler begin
             around what was good there, too; or `none`.
         plan: measure for a moment, say what the search would cost, and run nothing.
+        trackers: who logs the search, too: some of `TRACKERS`.
         model, loss, optimizer, train: what a trial trains, where the space says nothing else.
     """
 
@@ -297,6 +302,7 @@ class SearchConfig(TrainingConfig):
     fast: bool | None = None
     history: str = "points"
     plan: bool = False
+    trackers: list[str] = field(default_factory=list)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     data: DataConfig = field(default_factory=DataConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -311,6 +317,8 @@ class SearchConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("history", self.history, HISTORIES)
+        for tracker in self.trackers:
+            check_choice("trackers", tracker, tuple(TRACKERS))
         if self.scheduler.name == "pbt" and self.budget.trials is None:
             raise ConfigError("scheduler=pbt: its trials are one population; say how many with budget.trials")
 
@@ -343,3 +351,15 @@ class SearchConfig(TrainingConfig):
     def folder(self) -> Path:
         """The study's folder; only once it has a name."""
         return Path(self.paths.studies) / self.study
+
+
+def check_trackers(trackers: Sequence[str]) -> None:
+    """See that the packages of trackers are there.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    missing = [name for name in trackers if find_spec(TRACKERS[name]) is None]
+    if missing:
+        packages = " ".join(TRACKERS[name] for name in missing)
+        raise ConfigError(f"trackers={','.join(missing)}: not installed; there is `pip install {packages}`")

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from rich.console import Console as Screen
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from search.forecast import Planned, about, epochs_left
+from search.labels import settings_text, short_names, value_text
 
 ROWS = 24  # a terminal's height: of a longer study the running trials and the best are shown
 STATE_STYLE = {"running": "cyan", "completed": "green", "failed": "red", "diverged": "yellow"}
@@ -50,14 +54,29 @@ class Console:
         epochs: of a trial that is trained to the end.
         rungs: epochs after which the scheduler compares.
         stream: where to; a table if it is a terminal.
+        again: trainings with other seeds in a round, and rounds at the most.
+
+    Attributes:
+        deadline: when the search ends at the latest, by the monotonic clock; None is never.
     """
 
-    def __init__(self, trials: int | None, epochs: int, rungs: list[int], stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        trials: int | None,
+        epochs: int,
+        rungs: list[int],
+        stream: TextIO | None = None,
+        again: tuple[int, int] = (0, 0),
+    ) -> None:
         self.trials = trials
         self.epochs = epochs
         self.rungs = rungs
+        self.planned = Planned(trials, epochs, bool(rungs), *again)
         self.rows: dict[int, TrialRow] = {}
         self.began = time.monotonic()
+        self.deadline: float | None = None
+        self._first: float | None = None  # when the first trial of this session began
+        self._done = 0  # epochs of this session
         self.screen = Screen(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self.live = (
             Live(console=self.screen, get_renderable=self.table, refresh_per_second=1, transient=False)
@@ -81,13 +100,28 @@ class Console:
         furthest = max((row.epoch for row in scored), default=0)
         return min((row for row in scored if row.epoch == furthest), key=lambda row: row.ser or 0, default=None)
 
+    @property
+    def left(self) -> str:
+        """How long the search will still take, in words; empty where nobody can know."""
+        now = time.monotonic()
+        epochs = epochs_left(self.planned, list(self.rows.values())) if self._done else None
+        limit = None if self.deadline is None else max(0.0, self.deadline - now)
+        if epochs is None or self._first is None:
+            return "" if limit is None else about(limit, limit)
+        if not epochs[1]:
+            return ""  # what is left is no training
+        pace = (now - self._first) / self._done
+        least, most = (count * pace for count in epochs)
+        return about(least, most) if limit is None else about(min(least, limit), min(most, limit))
+
     def started(self, number: int, settings: Mapping[str, Any], repeats: int | None = None) -> None:
         """A trial begins, or goes on."""
+        self._first = time.monotonic() if self._first is None else self._first
         row = self.rows.setdefault(number, TrialRow(number, settings, repeats))
         row.state, row.begun_after, row.started = "running", row.epoch, time.monotonic()
         what = f"goes on after epoch {row.epoch}" if row.epoch else "starts  "
         again = f"  (trial {repeats} with another seed)" if repeats is not None else ""
-        self._line(f"trial {number:>3}  {what}  {_settings_text(settings)}{again}")
+        self._line(f"trial {number:>3}  {what}  {settings_text(settings)}{again}")
 
     def known(self, row: TrialRow) -> None:
         """A trial of an earlier session."""
@@ -95,6 +129,7 @@ class Console:
 
     def epoch(self, number: int, epoch: int, ser: float, samples_per_second: float) -> None:
         """A trial has finished an epoch."""
+        self._done += 1
         row = self.rows[number]
         row.epoch, row.ser, row.samples_per_second = epoch, ser, samples_per_second
         left = row.seconds_left(self.epochs)
@@ -110,6 +145,7 @@ class Console:
         self._line(
             f"trial {number:>3}  {state}: {message}"
             + (f"; best so far {best.ser:.3f}, trial {best.number}" if best is not None else "")
+            + (f"; {left}" if (left := self.left) else "")
         )
 
     def say(self, text: str) -> None:
@@ -119,15 +155,36 @@ class Console:
         else:
             self.live.console.print(text, markup=False)
 
-    def table(self) -> Table:
-        """The trials as they stand, the best first among those that have ended."""
-        names = _short_names([target for row in self.rows.values() for target in row.settings])
-        table = Table(title=self._title(), title_justify="left", title_style="", box=None, padding=(0, 1))
-        narrow = [name.replace(".", "\n").replace("_", "\n") for name in names.values()]  # a word a line
-        for heading in ("trial", "state", "rung", "epoch", "SER", "staves/s", "left", *narrow):
-            table.add_column(heading, justify="left" if heading == "state" else "right", vertical="bottom")
+    def table(self, width: int | None = None) -> Group:
+        """The trials as they stand, the best first among those that have ended.
+
+        Args:
+            width: of the terminal, in columns; None is that of this one.
+        """
+        width = width or self.screen.width
+        shown = self._shown()
+        names = short_names([target for row in self.rows.values() for target in row.settings])
+        rows = self._rows(shown, names, len(names))
+        for columns in reversed(range(len(names))):
+            if self.screen.measure(rows, options=self.screen.options.update(width=1000)).maximum <= width:
+                break
+            rows = self._rows(shown, names, columns)
+        return Group(Text(self._title(width)), "", rows)
+
+    def _rows(self, shown: list[TrialRow], names: Mapping[str, str], columns: int) -> Table:
+        """A row a trial, with a column for each of the first so many parameters."""
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
+        for heading in ("trial", "state", "rung", "epoch", "SER", "staves/s", "left"):
+            table.add_column(
+                heading, justify="left" if heading == "state" else "right", vertical="bottom", no_wrap=True
+            )
+        for name in list(names.values())[:columns]:
+            narrow = name.replace(".", "\n").replace("_", "\n")  # a word a line
+            table.add_column(narrow, justify="right", vertical="bottom", no_wrap=True)
+        if columns < len(names):
+            table.add_column("…", vertical="bottom")
         best = self.best
-        for row in self._shown():
+        for row in shown:
             left = row.seconds_left(self.epochs)
             cells: list[str | Text] = [
                 str(row.number) if row.repeats is None else f"{row.number} = {row.repeats}",
@@ -137,7 +194,7 @@ class Console:
                 "" if row.ser is None else f"{row.ser:.3f}",
                 f"{row.samples_per_second:.0f}" if row.samples_per_second and row.state == "running" else "",
                 _clock(left) if left else "",
-                *(_value_text(row.settings.get(target, "")) for target in names),
+                *(value_text(row.settings.get(target, "")) for target in list(names)[:columns]),
             ]
             table.add_row(*cells, style="bold" if row is best else None)
         return table
@@ -148,7 +205,8 @@ class Console:
         ended.sort(key=lambda row: (-row.epoch, row.ser if row.ser is not None else float("inf")))
         return (running + ended)[:ROWS]
 
-    def _title(self) -> str:
+    def _title(self, width: int) -> str:
+        """What there is to say in a line, or in more where that is too long."""
         own = [row for row in self.rows.values() if row.repeats is None]
         ended = sum(row.state != "running" for row in own)
         parts = [f"{_clock(time.monotonic() - self.began)}", f"{ended} of {self.trials or len(own)} trials ended"]
@@ -156,7 +214,13 @@ class Console:
             parts.append(f"{len(self.rows) - len(own)} trained again with other seeds")
         if self.best is not None:
             parts.append(f"best SER {self.best.ser:.3f} (trial {self.best.number})")
-        return "   ".join(parts)
+        if left := self.left:
+            parts.append(left)
+        lines = [parts[0]]
+        for part in parts[1:]:
+            joined = f"{lines[-1]}   {part}"
+            lines[-1:] = [joined] if len(joined) <= width else [lines[-1], part]
+        return "\n".join(lines)
 
     def _line(self, text: str) -> None:
         if self.live is None:
@@ -167,22 +231,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
-
-
-def _short_names(targets: list[str]) -> dict[str, str]:
-    """The targets without what they all begin with."""
-    distinct = list(dict.fromkeys(targets))
-    common = min((target.count(".") for target in distinct), default=0)
-    skip = 0
-    while skip < common and len({target.split(".")[skip] for target in distinct}) == 1:
-        skip += 1
-    return {target: ".".join(target.split(".")[skip:]) for target in distinct}
-
-
-def _value_text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _settings_text(settings: Mapping[str, Any]) -> str:
-    names = _short_names(list(settings))
-    return "  ".join(f"{name} {_value_text(settings[target])}" for target, name in names.items())

@@ -9,14 +9,17 @@ became of the storage, the sampler sees each trial as what it was.
     diverged                 PRUNED with the values until then
     crashed                  FAIL
     not ended                RUNNING with the values so far
+
+What was shown of a trial that has ended (`search.optuna_view`) is kept.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -32,6 +35,8 @@ from search.space import ORIGIN, OUTSIDE, SearchSpace, Values
 
 OPTUNA_JOURNAL = "optuna.journal"
 NUMBER = "number"  # user attribute: the trial's number in the study, where repeats have numbers, too
+SHOWN = ("state", "ser", "ser_low", "ser_high")  # user attributes of a trial, once the search has ended
+ARTIFACT = "artifacts:"  # what Optuna's system attributes of artifacts begin with
 QUEUED = "fixed_params"  # Optuna's system attribute of a trial from its queue
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -41,8 +46,8 @@ STATES = {
 }
 
 
-Attributes: TypeAlias = Mapping[int, Mapping[str, Any]]
-"""What samplers remember of each trial, by its number."""
+Known: TypeAlias = Mapping[int, FrozenTrial]
+"""The trials of an earlier storage, by their number: samplers remember things of them."""
 
 
 def optuna_study(
@@ -56,7 +61,7 @@ def optuna_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / OPTUNA_JOURNAL
-    before = _attributes(path, folder.name)
+    before = _known(path, folder.name)
     for leftover in folder.glob(f"{OPTUNA_JOURNAL}*"):  # its lock, too, if the process that held it was killed
         leftover.unlink()
     storage = JournalStorage(JournalFileBackend(str(path)))
@@ -73,7 +78,7 @@ def numbers(study: optuna.Study) -> dict[int, optuna.trial.FrozenTrial]:
     return {one.user_attrs[NUMBER]: one for one in study.get_trials(deepcopy=False) if NUMBER in one.user_attrs}
 
 
-def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attributes) -> FrozenTrial:
+def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Known) -> FrozenTrial:
     """A trial as Optuna would have it."""
     first = trial.first
     outside = first.origin == BASE and (space.resolution is not None or space.base_values is None)
@@ -85,18 +90,26 @@ def _frozen(trial: TrialHistory, space: SearchSpace, waits: bool, before: Attrib
     state = TrialState.RUNNING if waits else STATES.get(trial.state, TrialState.RUNNING)
     if state == TrialState.COMPLETE and (not known or max(known) != trial.epochs[-1]):
         state = TrialState.PRUNED
-    attributes = dict(before.get(first.number, {}))
+    old = before.get(first.number)
+    attributes = {} if old is None else dict(old.system_attrs)
     if first.origin and QUEUED not in attributes and first.origin != PRIOR:
         attributes[QUEUED] = _asked_for(space, first.origin, values)
-    return create_trial(
+    shown = {} if old is None or not state.is_finished() else old.user_attrs
+    frozen = create_trial(
         state=state,
         value=known[max(known)] if known and state in (TrialState.COMPLETE, TrialState.PRUNED) else None,  # as `tell`
         params=values,
         distributions=_distributions(space, values),
-        user_attrs={NUMBER: first.number, ORIGIN: first.origin, WAITS: waits} | ({} if values else {OUTSIDE: True}),
+        user_attrs={NUMBER: first.number, ORIGIN: first.origin, WAITS: waits}
+        | ({} if values else {OUTSIDE: True})
+        | {name: shown[name] for name in SHOWN if name in shown},
         system_attrs=attributes,
         intermediate_values=known,
     )
+    frozen.datetime_start = datetime.fromtimestamp(first.time)  # in local time, as Optuna has it
+    if state.is_finished():
+        frozen.datetime_complete = datetime.fromtimestamp(trial.heard)
+    return frozen
 
 
 def _asked_for(space: SearchSpace, origin: str, values: Values) -> Values:
@@ -113,12 +126,12 @@ def _distributions(space: SearchSpace, values: Values) -> dict[str, optuna.distr
     return fixed.distributions
 
 
-def _attributes(path: Path, name: str) -> Attributes:
-    """What an earlier storage knows beside the trials themselves; nothing if it is missing or damaged."""
+def _known(path: Path, name: str) -> Known:
+    """The trials of an earlier storage; none if it is missing or damaged."""
     if not path.exists():
         return {}
     try:
         study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(path))))
-        return {number: trial.system_attrs for number, trial in numbers(study).items()}
+        return numbers(study)
     except Exception:  # a storage that was cut or changed raises anything; what it knew can be done without
         return {}

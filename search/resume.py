@@ -35,7 +35,7 @@ from search.config import BudgetConfig, SearchConfig
 from search.outcome import SPENT, Outcome
 
 RESUME, EXTEND, FORCE = "resume", "extend", "force"
-MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.")
+MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.", "trackers")
 """Fields that say where and how trials are run, and nothing of what they are."""
 ROUNDS = "rounds"
 KINDS = (*(field.name for field in fields(BudgetConfig)), ROUNDS)

@@ -21,10 +21,10 @@ from datasets.shards import PreparedCorpus
 from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
 from results.provenance import Provenance, collect
-from results.study import ENGINE_FOLDER, EVENTS_FILE, CorpusRecord, StudyRecord, write_study
+from results.study import ENGINE_FOLDER, EVENTS_FILE, CorpusRecord, StudyRecord, write_changes, write_study
 from results.training_log import read_log
 from search.closing import close, entered_if_it_breaks_off, shown
-from search.config import SearchConfig
+from search.config import SearchConfig, check_trackers
 from search.console import Console
 from search.corpus import fitted, preparation
 from search.disk import GIGABYTE, bytes_under, check_room, estimate, free_bytes
@@ -64,6 +64,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     check_room(Path(config.paths.studies), 0, config.disk.reserve * GIGABYTE)
     with _claimed(config.folder()) as folder, driving(folder):
         write_study(folder, _record(config, spaces, space, corpus, provenance))
+        write_changes(folder, provenance.code)
         with entered_if_it_breaks_off(config):
             outcome = _run_trials(config, space, sampler, corpus, provenance)
         close(config, outcome)
@@ -85,6 +86,7 @@ def resume_study(words: Sequence[str]) -> None:
         space = space_of(config)
         sampler = sampler_of(config, space)
         check_trainings(config, space, corpus)
+        write_changes(config.folder(), provenance.code)
         with entered_if_it_breaks_off(config):
             outcome = _run_trials(config, space, sampler, corpus, provenance, changes)
         close(config, outcome)
@@ -123,11 +125,13 @@ def check_trainings(config: SearchConfig, space: SearchSpace, corpus: PreparedCo
     """Find out now what would fail every trial later.
 
     Raises:
-        ConfigError: a weight for a source that the corpus does not have, or Apex is asked for and not installed.
+        ConfigError: a weight for a source that the corpus does not have; Apex or a tracker is asked for and not
+            installed.
         VocabularyError: symbols that a model cannot write, all of them named.
         CorpusError: staves of another size than the model's picture, or longer than it can write.
     """
     check_installed(config.optimizer)
+    check_trackers(config.trackers)
     check_fits(config.model, corpus)
     searched = [target.removeprefix(WEIGHTS) for target in space.targets if target.startswith(WEIGHTS)]
     check_weights(
@@ -183,7 +187,7 @@ def _run_trials(
     from search.engine.tuning import run_trials
 
     disk = ThreadPoolExecutor(1).submit(estimate, config)  # it takes as long as Ray does to start
-    with local_cluster(config.cluster) as cluster:
+    with local_cluster(config.cluster, _job(config)) as cluster:
         cpus, gpus = trial_resources(config, cluster)
         print(f"{'code':<10} {provenance.code}")
         for change in changes:
@@ -197,10 +201,25 @@ def _run_trials(
         if cluster.dashboard is not None:
             token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
             print(f"dashboard  {cluster.dashboard}{token}")
+            print(f"metrics    {cluster.metrics}")
+        if config.trackers:
+            print(f"trackers   {', '.join(config.trackers)}   in {shown(config.folder())}/trackers")
         print(flush=True)
         stops = rungs(config.scheduler, config.train.epochs)
-        with Console(config.budget.trials, config.train.epochs, stops) as console:
+        again = (config.judged + 1, config.confirm.rounds) if config.judged else (0, 0)
+        with Console(config.budget.trials, config.train.epochs, stops, again=again) as console:
             return run_trials(config, space, cluster, corpus.path, console, provenance, sampler, changes)
+
+
+def _job(config: SearchConfig) -> dict[str, str]:
+    """What Ray's dashboard says of the search, which is a job to it; `job_name` is in its list of jobs."""
+    way = f"{config.sampler.name} and {config.scheduler.name}"
+    return {
+        "job_name": f"{config.study}: {_trials(config)} of {config.train.epochs} epochs, {way}",
+        "study": config.study,
+        "searched": ", ".join(config.space.parameters),
+        "folder": str(config.folder().resolve()),
+    }
 
 
 def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, abreast: int, share: str) -> str:

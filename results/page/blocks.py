@@ -50,8 +50,10 @@ class Chart:
 
     Attributes:
         name, title, caption: as of a `Grid`.
-        spec: as JSON, without colours of its own where the page's theme has them.
+        spec: as JSON, without colours of its own where the page's theme has them: `"$blue"` is the theme's blue
+            (`results.page.theme.Theme`). Data of the page are `{"name": ...}` of a `Dataset`.
         description: what it shows, for those who cannot see it.
+        large: thousands of marks: drawn as pixels, which opens sooner, where others are drawn as SVG.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Chart:
     spec: Mapping[str, Any]
     description: str
     caption: str = ""
+    large: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,38 @@ class Fold:
     blocks: Sequence[Block]
 
 
-Block: TypeAlias = Prose | Points | Grid | Chart | Picture | Fold
+@dataclass(frozen=True, kw_only=True)
+class KeyFigure:
+    """One number that is read at a glance; `note` says in a few words what it is of."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFigures:
+    """Several of them."""
+
+    figures: Sequence[KeyFigure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Text as it was written, line by line; `title` is said to those who cannot see where it stands."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Figures side by side, as many as there is room for."""
+
+    blocks: Sequence[Block]
+
+
+Block: TypeAlias = Prose | Points | Grid | Chart | Picture | Fold | KeyFigures | Listing | Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +130,26 @@ class Section:
     name: str
     title: str
     blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Rows that several charts draw, and that stand in the page once.
+
+    Attributes:
+        name: by which specs ask for it.
+        columns: their names and values, all of one length; what is no finite number becomes null.
+    """
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a file shows: `title` and `subtitle` above all, then the sections; `datasets` are those of its charts."""
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    datasets: Sequence[Dataset] = ()

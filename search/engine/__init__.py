@@ -12,5 +12,7 @@ trial.py        one trial: the shared trainer inside a Tune trainable
 keeper.py       which checkpoints stay on the disk
 watchdog.py     ends trials that hang, and the search if Ray died
 observer.py     what Tune does, into the journal and onto the terminal
+gauges.py       what Ray's dashboard and its metrics show
+trackers.py     TensorBoard, MLflow, Weights & Biases
 tuning.py       all of it put together: one Tuner, run to its end
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +48,22 @@ class Cluster:
         cpus, gpus: what trials may use in all.
         dashboard: the page's address, or None where it was not wanted.
         token: what the page asks for once; None if Ray runs without authentication.
+        metrics: the address of its metrics, ours among them (`search.engine.gauges`), as Prometheus reads them.
     """
 
     cpus: int
     gpus: int
     dashboard: str | None
     token: str | None
+    metrics: str | None = None
 
 
 @contextmanager
-def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
+def local_cluster(config: ClusterConfig, job: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """Ray on this machine for as long as the block lasts.
+
+    Args:
+        job: what the dashboard says of this process, by name.
 
     Raises:
         ConfigError: more GPUs are asked for than the machine has, or the dashboard cannot be started.
@@ -67,6 +72,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray  # after the environment: Ray reads it when it is imported
     from ray._private import ray_constants
+    from ray.job_config import JobConfig
 
     # This one decides who can reach the search, so it is read again: Ray may have been imported before.
     ray_constants.ENABLE_RAY_CLUSTER = os.environ[OPEN_TO_THE_NETWORK] == "1"
@@ -79,6 +85,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
             include_dashboard=config.dashboard,
             dashboard_host=config.dashboard_host,
             dashboard_port=_free_port(config.dashboard_port),
+            job_config=JobConfig(metadata=dict(job or {})),
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
@@ -94,6 +101,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
             gpus=int(total.get("GPU", 0)),
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
             token=_token(),
+            metrics=f"http://127.0.0.1:{context.address_info['metrics_export_port']}/metrics",
         )
     finally:
         ray.shutdown()

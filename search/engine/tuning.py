@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,14 +21,17 @@ from search.config import SearchConfig
 from search.console import Console
 from search.disk import GIGABYTE
 from search.engine.cluster import Cluster
+from search.engine.gauges import Gauges
 from search.engine.interruption import Interruption
 from search.engine.keeper import SCRATCH, Keeper
 from search.engine.observer import Observer
 from search.engine.schedulers import build_scheduler
-from search.engine.searcher import NUMBER, AgendaSearcher
+from search.engine.searcher import NUMBER, SETTINGS, AgendaSearcher
 from search.engine.stop import EndOfEpoch, Stop
+from search.engine.trackers import trackers_of
 from search.engine.trial import TrialJob, train_trial
 from search.engine.watchdog import Watchdog
+from search.labels import trial_label
 from search.optuna_study import optuna_study
 from search.outcome import Outcome
 from search.recovery import recover
@@ -82,28 +86,33 @@ def run_trials(
     chronicle.begin(
         str(provenance.code), provenance.command_line, asdict(config.budget), list(changes), asdict(config.confirm)
     )
+    if config.budget.hours is not None:
+        console.deadline = time.monotonic() + 3600 * config.budget.hours - chronicle.used.seconds
     observer.recovered(recovery)  # before Optuna's study is made: what had ended is to have ended there, too
     waiting = rule.waiting if rule is not None else ()
     study = optuna_study(folder, sampler, space, chronicle.replay.trials(), waiting)
     agenda = Agenda(config, space, chronicle, rule, recovery, study)
     watchdog = Watchdog(config.study, config.trial.hang_minutes, console.say)
     interruption = Interruption(stop, config.trial.grace_seconds, console.say)
+    train = tune.with_parameters(trainable, job=job)
+    train.__name__ = f"trials of {config.study}"  # what the dashboard calls the processes
+    gauges, trackers = Gauges(config.study, chronicle), trackers_of(config, chronicle, console.say)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(trainable, job=job), {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(train, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             num_samples=-1,  # the agenda says when there is no more
             search_alg=AgendaSearcher(agenda, epochs, stop),
             scheduler=scheduler,
             max_concurrent_trials=_trials_alive(config, concurrent_trials(cluster, cpus, gpus)),
             reuse_actors=True,  # a new process would import torch anew, which takes longer than a short epoch
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            trial_name_creator=lambda trial: trial_label(trial.config[NUMBER], trial.config[SETTINGS]),
+            trial_dirname_creator=_folder_name,
         ),
         run_config=tune.RunConfig(
             name=str(chronicle.session),
             storage_path=str(folder / ENGINE_FOLDER),
             verbose=0,
-            callbacks=[observer, watchdog, interruption],
+            callbacks=[observer, watchdog, interruption, gauges, *trackers],
             stop=EndOfEpoch(stop),
             failure_config=tune.FailureConfig(max_failures=config.trial.retries),
         ),
@@ -153,5 +162,5 @@ def _trials_alive(config: SearchConfig, abreast: int) -> int:
     return max(abreast, config.budget.trials or 0) + 1 if config.scheduler.name == "pbt" else abreast
 
 
-def _trial_name(trial: Any) -> str:
+def _folder_name(trial: Any) -> str:
     return f"trial-{trial.config[NUMBER]:04d}-{trial.trial_id}"

@@ -1,17 +1,23 @@
-"""Every command of the README works: run for real on a small study, or composed where running is another test's."""
+"""Every command of README and documentation works: run for real on a small study, or composed where running is another
+test's."""
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-import shlex
 import shutil
 import subprocess
 import tarfile
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+import results
 from datasets.images import encode_png
 from datasets.shards import PreparedCorpus
 from search.compose import compose
@@ -20,15 +26,7 @@ from search.space import SearchSpace
 from tests.corpora import camera_primus, cpms, diw, grandstaff, photographed, scores
 from tests.end_to_end.commands import ROOT, SMALL_MODEL, run
 from tests.end_to_end.conftest import Searched
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    python -m ")]
-
-
-def commands(module: str) -> list[list[str]]:
-    """The words of every README command of a module."""
-    split = [shlex.split(command) for command in COMMANDS]
-    return [words[3:] for words in split if words[2] == module]
+from tests.end_to_end.documented import COMMANDS, README, commands, snippets
 
 
 def test_every_command_is_covered_here() -> None:
@@ -40,10 +38,12 @@ def test_every_command_is_covered_here() -> None:
         "results.gather",
         "results.export",
         "results.findings",
+        "results.report",
+        "results.compare",
     }
     covered |= {"results.training_log"}
-    covered |= {"omr_model.predict", "omr_model.evaluate", "omr_model.train"}
-    assert {shlex.split(command)[2] for command in COMMANDS} == covered
+    covered |= {"omr_model.predict", "omr_model.evaluate", "omr_model.train", "omr_model.attention"}
+    assert {words[2] for words in COMMANDS} == covered
 
 
 def is_search(words: list[str]) -> bool:
@@ -99,9 +99,36 @@ def test_the_log_is_listed_shown_rated_and_checked(searched: Searched) -> None:
     assert "- Manual validation: 13.7" in log.read_text()
 
 
+@pytest.fixture
+def other(searched: Searched) -> Iterator[Path]:
+    """Another study: the same one under the name `other`."""
+    folder = shutil.copytree(searched.folder, searched.studies / "other")
+    record = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(record | {"name": "other"}))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_studies_are_compared(searched: Searched, other: Path, tmp_path: Path) -> None:
+    for words in commands("results.compare"):
+        done = run("results.compare", *words, f"studies={searched.studies}", f"log={ROOT / 'LOG.md'}", cwd=tmp_path)
+        assert done.status == 0, done.err
+    assert (tmp_path / "comparison.html").stat().st_size > 1000
+    assert other.exists()
+
+
+def test_the_page_of_a_study_is_made_anew(searched: Searched) -> None:
+    (searched.folder / "report.html").unlink()
+    for words in commands("results.report"):
+        assert run("results.report", *words, f"studies={searched.studies}").status == 0
+    assert "<html" in (searched.folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_gathering_exporting_predicting_and_evaluating(searched: Searched, tmp_path: Path) -> None:
     staves = PreparedCorpus.open(searched.corpora / "engraved-short").staves("test")
-    (tmp_path / "staff.png").write_bytes(encode_png(staves.image(0)))
+    (tmp_path / "scans").mkdir()
+    for picture in ("staff.png", "scans/1.png", "scans/2.png"):
+        (tmp_path / picture).write_bytes(encode_png(staves.image(0)))
     shutil.rmtree(searched.folder / "reports")
     for module in ("results.gather", "results.export"):
         for words in commands(module):
@@ -110,13 +137,21 @@ def test_gathering_exporting_predicting_and_evaluating(searched: Searched, tmp_p
                 continue  # which trials keep weights depends on the search
             assert done.status == 0, done.err
     assert (tmp_path / "best-model" / "report.md").exists()
-    for words in commands("omr_model.predict"):
-        assert run("omr_model.predict", *words, cwd=tmp_path).status == 0
-    for words in commands("omr_model.evaluate"):
-        there = [word.replace("datasets/corpora", str(searched.corpora)) for word in words]
-        done = run("omr_model.evaluate", *there, cwd=tmp_path)
-        assert done.status == 0, done.err
-        assert re.match(r"SER \d\.\d{4} on \d+ staves", done.out)
+    there = {"datasets/corpora": str(searched.corpora), "results/studies": str(searched.studies)}
+    for module in ("omr_model.predict", "omr_model.attention", "omr_model.evaluate"):
+        for words in commands(module):
+            done = run(module, *(_moved(word, there) for word in words), cwd=tmp_path)
+            assert done.status == 0, done.err
+            assert module != "omr_model.evaluate" or re.match(r"SER \d\.\d{4} on \d+ staves", done.out)
+    for suffix in ("semantic", "musicxml", "mei"):
+        assert (tmp_path / "scans-read" / f"1.{suffix}").exists()
+    assert (tmp_path / "attention" / "strip.png").exists()
+
+
+def _moved(word: str, there: Mapping[str, str]) -> str:
+    for here, place in there.items():
+        word = word.replace(here, place)
+    return word
 
 
 def test_training_once_and_going_on(searched: Searched, tmp_path: Path) -> None:
@@ -168,12 +203,16 @@ def test_every_corpus_of_the_readme_is_prepared_and_mixed(downloads: Path) -> No
     assert "made of" in run("datasets.prepare", "data=log_run_63", "corpora=corpora", cwd=downloads).out
 
 
-def test_the_python_lines_work(searched: Searched) -> None:
-    assert "results/studies/mine/reports/trials.parquet" in README
-    trials = pd.read_parquet(searched.folder / "reports" / "trials.parquet")
-    columns = ["number", "state", "epochs", "ser", "ser_low", "ser_high"]
-    assert str(columns).replace("'", '"') in README
-    assert len(trials[trials["repeats"].isna()].sort_values("ser")[columns]) == 5
+def test_the_python_lines_work(searched: Searched, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert other.exists()
+    monkeypatch.setattr(results, "load", functools.partial(results.load, studies=str(searched.studies)))
+    [of_readme] = re.findall(r"(?:^    (?:import|study).*\n)+", README, re.MULTILINE)
+    of_pages = [snippet.text for snippet in snippets("python") if "results.load" in snippet.text]
+    assert len(of_pages) == 1
+    for text in (textwrap.dedent(of_readme), *of_pages):
+        names: dict[str, Any] = {}
+        exec(compile(text, "documentation", "exec"), names)
+        assert len(names["study"].trials) >= 5
 
 
 @pytest.mark.parametrize(("target", "command"), [("search", "-m search.run space=dropout"), ("test", "-m pytest")])
@@ -184,7 +223,7 @@ def test_make_runs_what_the_readme_says(target: str, command: str) -> None:
 
 
 def test_help_is_there_for_every_command() -> None:
-    for module in sorted({shlex.split(command)[2] for command in COMMANDS}):
+    for module in sorted({words[2] for words in COMMANDS}):
         done = run(module, "--help")
         assert done.status == 0, done.err
         assert len(done.out.splitlines()) > 3, module

@@ -112,7 +112,7 @@ def test_the_study_says_what_it_was_made_of(searched: Searched) -> None:
 
 def test_the_best_trial_is_a_checkpoint_that_reads_music(searched: Searched, tmp_path: Path) -> None:
     best = searched.folder / "best"
-    assert {"report.md", "model.safetensors", "checkpoint.json", "curve.png"} <= {path.name for path in best.iterdir()}
+    assert {"README.md", "model.safetensors", "checkpoint.json", "figures"} <= {path.name for path in best.iterdir()}
     picture = tmp_path / "staff.png"
     _write_picture(searched, picture)
     done = run("omr_model.predict", f"checkpoint={best}", f"image={picture}")
@@ -134,7 +134,9 @@ def test_a_trial_scores_in_evaluate_what_it_scored_in_the_search(searched: Searc
     staves = PreparedCorpus.open(searched.corpora / "engraved-short").staves("validation")
     data = StaffDataset(staves, model.vocabulary, validation_choice(len(staves), 12))
     images = torch.stack([torch.from_numpy(data[index].image) for index in range(len(data))])[:, None]
-    scores = [score_staff(read, data.reference(index)) for index, read in enumerate(read_batches(model, [images]))]
+    scores = [
+        score_staff(read.symbols, data.reference(index)) for index, read in enumerate(read_batches(model, [images]))
+    ]
     assert summarize(scores).ser == pytest.approx(checkpoint.describe(best).ser)
 
 
@@ -191,7 +193,7 @@ def test_ctrl_c_lets_each_trial_finish_its_epoch_and_keeps_it(searched: Searched
     done = interrupt("search.run", *words, after="epoch  2/200")
     assert done.status == 130, done.err
     assert "stopping: each trial ends with its epoch" in done.out
-    assert "best trial none: no trial is completed" in done.out
+    assert "export     none: no trial is completed" in done.out
     assert done.err.strip() == "interrupted"
     trials = pd.read_parquet(searched.studies / "stopped" / "reports" / "trials.parquet")
     assert set(trials["state"]) == {"paused"}

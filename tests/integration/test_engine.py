@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import math
 import os
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -47,6 +51,7 @@ from search.outcome import Outcome
 from search.resources import concurrent_trials, trial_resources
 from search.rules import rungs
 from search.space import SearchSpace
+from tests.integration.test_ray_safety import LOOPBACK, listening
 from tests.models import SMALL
 
 EPOCHS = 6
@@ -54,6 +59,7 @@ TARGET = "model.decoder.dropout"
 COMPLETE, DIVERGES, RAISES, DIES_ONCE = 0.0, 0.1, 0.2, 0.3
 POINTS = {"complete": COMPLETE, "diverges": DIVERGES, "raises": RAISES, "dies": DIES_ONCE}
 BASE = 0.45
+JOB = {"job_name": "pretended: 10 trials", "study": "pretended"}
 
 
 def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
@@ -86,7 +92,7 @@ def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
 
 @pytest.fixture(scope="module")
 def cluster():  # type: ignore[no-untyped-def]
-    with local_cluster(ClusterConfig(cpus=2, gpus=0)) as running:
+    with local_cluster(ClusterConfig(cpus=2, gpus=0), JOB) as running:
         yield running
 
 
@@ -132,10 +138,33 @@ def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> Sea
 
 
 @pytest.fixture(scope="module")
-def study(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported() -> set[str]:
+    """Our lines among Ray's metrics while the search ran."""
+    return set()
+
+
+def scrape(address: str, lines: set[str], over: threading.Event) -> None:
+    """Read the metrics until the search is over; and if nothing was there yet, for an export or two more."""
+    until = math.inf
+    while not (over.is_set() and lines) and time.monotonic() < until:
+        with urllib.request.urlopen(address, timeout=30) as said:
+            lines |= {line for line in said.read().decode().splitlines() if line.startswith("ray_omr_")}
+        until = min(until, time.monotonic() + 30) if over.is_set() else math.inf
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def study(cluster: Cluster, exported: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search of ten such trials."""
-    whole = ten_trials(tmp_path_factory.mktemp("studies"), POINTS)
-    assert search(cluster, whole) == Outcome.FINISHED
+    whole = ten_trials(tmp_path_factory.mktemp("studies"), POINTS, trackers=["tensorboard"])
+    over = threading.Event()
+    watch = threading.Thread(target=scrape, args=(cluster.metrics, exported, over))
+    watch.start()
+    try:
+        assert search(cluster, whole) == Outcome.FINISHED
+    finally:
+        over.set()
+        watch.join()
     return whole.folder()
 
 
@@ -255,6 +284,56 @@ def test_a_trial_gets_its_share(
 def test_a_trial_that_could_never_be_placed_is_refused(config: TrialConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         trial_resources(SearchConfig(trial=config), Cluster(cpus=8, gpus=1, dashboard=None, token=None))
+
+
+def answer(cluster: Cluster, path: str) -> Any:
+    """What the dashboard says to whoever has the token."""
+    request = urllib.request.Request(f"{cluster.dashboard}{path}", headers={"Authorization": f"Bearer {cluster.token}"})
+    with urllib.request.urlopen(request, timeout=30) as said:
+        return json.loads(said.read())
+
+
+def test_the_dashboard_has_the_study_as_a_job_and_tasks_named_after_the_trials(cluster: Cluster, study: Path) -> None:
+    [job] = answer(cluster, "/api/jobs/")
+    assert job["metadata"] == JOB
+    started = [event for event in read(study / "events.jsonl") if isinstance(event, TrialStarted)]
+    wanted = {f"{event.number:04d} dropout={event.params[TARGET]:.3g}" for event in started}
+    tasks = answer(cluster, "/api/v0/tasks?detail=true&limit=1000")["data"]["result"]["result"]
+    assert {task["name"] for task in tasks} >= wanted
+    actors = answer(cluster, "/api/v0/actors?detail=true")["data"]["result"]["result"]
+    assert "trials of pretended" in {actor["repr_name"] for actor in actors}
+
+
+def test_our_gauges_are_among_the_metrics_that_ray_exports(exported: set[str], study: Path) -> None:
+    known = {f"{row['number']:04d}" for row in gather(study).trials.select(["number"]).to_pylist()}
+    reported = {event.metrics["ser"] for event in read(study / "events.jsonl") if isinstance(event, EpochReported)}
+    names = {line.partition("{")[0] for line in exported}
+    assert names == {f"ray_omr_{name}" for name in ("ser", "best_ser", "epoch", "samples_per_second", "trials")}
+    assert all('study="pretended"' in line for line in exported)
+    sers = [line for line in exported if line.startswith("ray_omr_ser{")]
+    assert {line.split('trial="')[1][:4] for line in sers} <= known
+    assert all(float(line.rpartition(" ")[2]) in reported for line in sers)
+
+
+def test_with_its_dashboard_ray_is_for_this_machine_alone(cluster: Cluster) -> None:
+    assert cluster.dashboard
+    assert listening(os.getpid()) <= set(LOOPBACK)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # TensorBoard's own
+def test_tensorboard_has_every_epoch_that_the_journal_has(study: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reported: dict[str, list[tuple[int, float]]] = {}
+    for event in read(study / "events.jsonl"):
+        if isinstance(event, EpochReported):
+            reported.setdefault(event.trial_id, []).append((int(event.metrics["epoch"]), event.metrics["ser"]))
+    logged = {}
+    for run in (study / "trackers" / "tensorboard").iterdir():
+        events = EventAccumulator(str(run))
+        events.Reload()
+        logged[run.name[:4]] = [(event.step, event.value) for event in events.Scalars("ser")]
+    assert {trial: [(step, pytest.approx(value)) for step, value in run] for trial, run in logged.items()} == reported
 
 
 def test_the_dashboard_opens_with_the_token_and_only_with_it(cluster: Cluster) -> None:

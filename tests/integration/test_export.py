@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import subprocess
@@ -9,22 +10,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datasets.errors import StudyError
-from results.export import Export, ExportConfig, export
+from datasets.errors import CheckpointError, StudyError
+from results.export import Export, ExportConfig, export, export_trial
+from results.export import _write_page as write_page
 from results.winner import winner_of
 from tests.studies import FakeTrial, checkpoint_of, make_study
 
 BEST = FakeTrial(2, (0.9, 0.4, 0.2), params={"model.decoder.dropout": 0.25, "loss.kind": "a|b"})
 LUCKY = FakeTrial(1, (0.1,), "pruned")
 FILES = [
+    "README.md",
     "checkpoint.json",
+    "code",
     "config.json",
-    "curve.png",
+    "figures",
     "metrics.json",
     "model.safetensors",
+    "predict.py",
+    "predictions.parquet",
+    "preprocessing.json",
+    "report.html",
     "report.md",
-    "samples.parquet",
+    "requirements.txt",
+    "vocabulary.json",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _a_page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of a study has tests of its own, and takes a while to draw."""
+    monkeypatch.setattr("results.export._write_page", lambda folder, *_: (folder / "report.html").write_text("<html>"))
 
 
 @pytest.fixture
@@ -61,7 +76,7 @@ def test_metrics_and_samples_are_those_of_the_trial(studies: Path) -> None:
     assert found["trial"]["params.model.decoder.dropout"] == 0.25
     assert found["trial"]["started"].startswith("2023-11-14T")
     assert (found["epoch"]["epoch"], found["epoch"]["ser"]) == (3, 0.2)
-    samples = pq.read_table(folder / "samples.parquet")
+    samples = pq.read_table(folder / "predictions.parquet")
     assert set(samples["trial_id"].to_pylist()) == {BEST.trial_id}
 
 
@@ -87,7 +102,8 @@ def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
         "run 77, commit 9e2c1412, uncommitted changes",
         "`0123456789abcdef`",
         "2 x A GPU; A CPU, 2 cores; 8 GiB",
-        f"python -m omr_model.predict checkpoint={exported.folder} image=",
+        "python predict.py staff.png",
+        "![Symbol error rate and loss by epoch](figures/curve.png)",
     ):
         assert text in report
     assert exported.verdict in report
@@ -133,7 +149,7 @@ def test_what_was_rejected_with_other_seeds_is_not_exported(empty: Path) -> None
 
 
 def test_the_curve_is_a_picture(studies: Path) -> None:
-    height, width, _ = matplotlib.image.imread(run(studies).folder / "curve.png").shape
+    height, width, _ = matplotlib.image.imread(run(studies).folder / "figures/curve.png").shape
     assert (height, width) == (640, 1600)
 
 
@@ -224,12 +240,59 @@ def test_a_failed_export_leaves_what_was_there(studies: Path, monkeypatch: pytes
     assert sorted(path.name for path in studies.parent.iterdir()) == ["best", "studies"]
 
 
-def test_the_command_prints_the_verdict_and_does_not_wait_for_torch(studies: Path) -> None:
+def test_weights_that_cannot_be_loaded_lose_nobody_the_export(studies: Path) -> None:
+    exported = run(studies)
+    assert len(exported.remarks) == 2
+    assert exported.remarks[0] == "The weights were not read back: the corpus is no longer where the study had it"
+    assert exported.remarks[1].startswith("The weights were not loaded again: checkpoint.json is damaged")
+    metrics = json.loads((exported.folder / "metrics.json").read_text())
+    assert (metrics["read_back"], metrics["remarks"]) == (None, list(exported.remarks))
+    card = (exported.folder / "README.md").read_text()
+    assert all(remark in card for remark in exported.remarks)
+
+
+def test_onnx_that_was_asked_for_and_cannot_be_written_is_an_error(studies: Path) -> None:
+    with pytest.raises(CheckpointError, match="damaged"):
+        run(studies, onnx=True)
+    assert not (studies.parent / "best").exists()
+
+
+def test_a_full_disk_is_no_remark(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("results.export._write_page", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(studies)
+    assert not (studies.parent / "best").exists()
+
+
+def test_the_command_prints_verdict_and_remarks(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_trial(ExportConfig(study="demo", studies=str(studies), to=str(studies.parent / "best")))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Trial 2 is the best of the 2 trials")
+    assert lines[1].startswith("The weights were not read back")
+    assert lines[-1] == str(studies.parent / "best" / "README.md")
+
+
+def test_a_mistake_is_told_without_waiting_for_torch(studies: Path) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "results.export", "study=demo", f"studies={studies}"]
-    done = subprocess.run([*command, f"to={studies.parent / 'best'}"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Trial 2 is the best of the 2 trials")
-    assert done.stdout.endswith("report.md\n")
+    done = subprocess.run([*command, f"to={studies}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: to=")
     assert " torch\n" not in done.stderr
-    again = subprocess.run([*command, f"to={studies.parent / 'best'}"], capture_output=True, text=True, check=False)
-    assert again.returncode == 2
-    assert again.stderr.splitlines()[-1].startswith("error: to=")
+
+
+@pytest.mark.parametrize(("trial", "shown"), [("", True), ("2", True), ("0", False)])
+def test_the_page_shows_the_model_that_the_study_ends_with_and_no_other(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, trial: str, shown: bool
+) -> None:
+    given: list[tuple[Path, Path, Path | None]] = []
+    monkeypatch.setattr("results.export._write_page", write_page)
+    monkeypatch.setattr(
+        "results.report.write_report", lambda source, to, exported: given.append((source, to, exported))
+    )
+    run(studies, trial=trial)
+    [(source, to, exported)] = given
+    assert (source, to.name) == (studies / "demo", "report.html")
+    assert exported == (to.parent if shown else None)

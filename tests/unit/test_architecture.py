@@ -70,7 +70,8 @@ def test_import_datasets_finds_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["search.run", "datasets.prepare", "results.gather", "results.export", "results.training_log"]
+    "command",
+    ["search.run", "datasets.prepare", "results.gather", "results.compare", "results.export", "results.training_log"],
 )
 def test_what_a_person_waits_for_does_not_import_torch(command: str) -> None:
     """Help and errors come at once: torch and Ray take seconds to import. A search checks its corpus without, too."""
@@ -84,7 +85,7 @@ def test_top_level_is_what_was_agreed() -> None:
         pytest.skip("not a git checkout")
     top = {line.split("/")[0] for line in tracked.splitlines()}
     assert {name for name in top if not name.startswith(".")} == {
-        *("datasets", "omr_model", "search", "results", "tests"),
+        *("datasets", "omr_model", "search", "results", "tests", "docs"),
         *("pyproject.toml", "LOG.md", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "Makefile"),
     }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from datasets.errors import ConfigError, StudyError
+from results import report
 from results.journal import Journal, SessionStarted
 from results.training_log import read_log
 from search import closing
@@ -16,6 +18,17 @@ from search.closing import close, enter, entered_if_it_breaks_off
 from search.config import PathsConfig, SearchConfig
 from search.outcome import Outcome
 from tests.studies import FakeTrial, make_study
+
+
+@pytest.fixture(autouse=True)
+def _page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page itself, which takes seconds, is for its own tests."""
+
+    def write_report(folder: Path, to: Path, exported: Path | None = None) -> Path:
+        to.write_text(f"{folder.name} {exported and exported.name}", encoding="utf-8")
+        return to
+
+    monkeypatch.setattr(report, "write_report", write_report)
 
 
 @pytest.fixture
@@ -42,9 +55,32 @@ def test_a_finished_search_is_exported_told_and_entered(
     out = capsys.readouterr().out
     assert (config.folder() / "best" / "model.safetensors").is_file()
     assert (config.folder() / "reports" / "importance.parquet").is_file()
-    assert "demo/best/report.md" in out
+    folder = config.folder()
+    assert out.splitlines()[-3:] == [
+        f"report     {folder / 'report.html'}",
+        f"export     {folder / 'best'}",
+        f"log        {config.paths.log}: Study demo, finished",
+    ]
+    assert (folder / "report.html").is_file()
     assert out.count("What moves what") == 1
     assert states(config) == ["finished"]
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_a_page_that_cannot_be_written_is_told_and_loses_nothing_else(
+    config: SearchConfig, exported: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not exported:
+        monkeypatch.setattr(closing, "export", full)
+    monkeypatch.setattr(report, "write_report", full)
+    monkeypatch.setattr(closing, "show_in_optuna", full)
+    with nullcontext() if exported else pytest.raises(StudyError, match="No space left"):
+        close(config, Outcome.FINISHED)
+    out = capsys.readouterr().out
+    assert "optuna     not told of artifacts: OSError: [Errno 28]" in out
+    assert out.splitlines()[-3] == "report     not written: OSError: [Errno 28] No space left on device"
+    assert (config.folder() / "reports" / "importance.parquet").is_file()
+    assert len(states(config)) == 1
 
 
 def test_a_budget_that_is_spent_is_no_accident_and_an_interruption_is(config: SearchConfig) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 
+import pytest
 from rich.console import Console as Screen
 
 from search.console import Console
@@ -18,7 +20,7 @@ def plain() -> tuple[Console, io.StringIO]:
 
 def shown(console: Console, width: int = 120) -> str:
     screen = Screen(width=width, file=io.StringIO(), record=True)
-    screen.print(console.table())
+    screen.print(console.table(width))
     return screen.export_text()
 
 
@@ -32,7 +34,7 @@ def test_without_a_terminal_each_event_is_a_plain_line() -> None:
     assert len(lines) == 3
     assert "trial   0  starts    backbone.drop_rate 0.125  decoder.dropout 0" in lines[0]
     assert "epoch  1/9  SER 0.500   100 staves/s" in lines[1]
-    assert lines[2].endswith("pruned: stopped after epoch 1 of 9; best so far 0.500, trial 0")
+    assert lines[2].endswith("pruned: stopped after epoch 1 of 9; best so far 0.500, trial 0; about 1 min left")
     assert "\x1b" not in stream.getvalue()
 
 
@@ -74,3 +76,54 @@ def test_a_long_study_stays_as_high_as_a_terminal() -> None:
 def test_an_empty_search_has_a_table_too() -> None:
     console, _ = plain()
     assert "0 of 3 trials ended" in shown(console)
+
+
+MANY = {
+    **SETTINGS,
+    "optimizer.learning_rate": 1.234e-4,
+    "optimizer.weight_decay": 0.01,
+    "train.mix.weights.engraved": 0.5,
+    "model.backbone.layers": "[2, 3, 7]",
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("settings", [SETTINGS, MANY])
+def test_no_line_is_longer_than_the_terminal_and_no_number_is_cut(settings: dict[str, object], width: int) -> None:
+    console, _ = plain()
+    for number in range(3):
+        console.started(number, settings)
+        console.epoch(number, 2, 0.123, 1234.0)
+    console.ended(1, "completed", "")
+    lines = shown(console, width).splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [line.split() for line in lines if "2/9" in line]
+    assert [row[0] for row in rows] == ["0", "2", "1"]
+    assert all({"0.123", "1"} & set(row) and "…" not in "".join(row) for row in rows)
+    whole = settings is SETTINGS or width == 120
+    assert any("…" in line for line in lines) is not whole or width == 60
+
+
+def test_what_is_left_is_an_estimate_from_the_trials_of_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    console = Console(trials=3, epochs=9, rungs=[1, 3], stream=io.StringIO(), again=(2, 2))
+    console.started(0, SETTINGS)
+    assert console.left == ""  # no epoch has ended
+    for epoch in range(1, 10):
+        now[0] += 60
+        console.epoch(0, epoch, 0.5, 10.0)
+    assert console.left == ""  # two more are to come, and nobody knows how far they get
+    console.ended(0, "completed", "")
+    assert console.left == "about 36 to 54 min left"  # twice 9 epochs, and then one or two rounds of two trainings
+    console.deadline = now[0] + 600
+    assert console.left == "about 10 min left"
+
+
+def test_where_only_the_clock_ends_a_search_that_is_what_is_left() -> None:
+    console = Console(trials=None, epochs=9, rungs=[], stream=io.StringIO())
+    console.started(0, SETTINGS)
+    console.epoch(0, 1, 0.5, 10.0)
+    assert console.left == ""
+    console.deadline = time.monotonic() + 3 * 3600
+    assert console.left == "about 3 h left"

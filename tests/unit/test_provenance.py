@@ -126,3 +126,27 @@ def test_an_unknown_study_names_those_there_are(tmp_path: Path) -> None:
     assert find_study(tmp_path, "depth-1") == tmp_path / "depth-1"
     with pytest.raises(StudyError, match=r"there are depth-1, dropout-1 \(did you mean dropout-1\?\)"):
         find_study(tmp_path, "dropoot-1")
+
+
+def test_uncommitted_changes_are_told_and_new_modules_in_full(repository: Path) -> None:
+    (repository / "LOG.md").write_text("# Training log\n")
+    git(repository, "add", "LOG.md")
+    git(repository, "commit", "-m", "one")
+    (repository / "code.py").write_text("x = 2\n")
+    (repository / "new.py").write_text("y = 3\n")
+    (repository / "secret.txt").write_text("do not tell\n")
+    (repository / "LOG.md").write_text("# Training log\n\nOne more.\n")
+    text = provenance.uncommitted_changes(repository)
+    assert "-x = 1\n+x = 2" in text
+    assert "new file new.py\n+y = 3" in text
+    assert "new file secret.txt" in text
+    assert "do not tell" not in text
+    assert "One more" not in text
+
+
+def test_of_very_long_changes_is_told_how_much_is_missing(repository: Path) -> None:
+    git(repository, "commit", "-m", "one")
+    (repository / "new.py").write_text("y" * (provenance.MOST_CHANGES + 1000))
+    text = provenance.uncommitted_changes(repository)
+    assert len(text) < provenance.MOST_CHANGES + 100
+    assert text.endswith(" characters more, which were not kept]\n")

@@ -9,6 +9,7 @@ from results.statistics import (
     largest_deviations,
     resampled_rates,
     ser_interval,
+    share_interval,
     simultaneous_quantile,
     student_quantile,
 )
@@ -151,3 +152,34 @@ def test_few_works_stretch_the_quantile_as_far_out_as_it_lies() -> None:
 def test_settings_that_do_not_vary_say_nothing() -> None:
     assert len(largest_deviations(resampled_rates(np.zeros((3, 10)), np.ones(10)))) == 0
     assert simultaneous_quantile(np.empty(0), 1, 0, 0.05, 60) == pytest.approx(student_quantile(0.025, 59))
+
+
+def test_the_share_of_independent_staves_has_wilsons_interval() -> None:
+    """10 of 100: 0.0552 to 0.1744 (Wilson 1927, without a correction of continuity)."""
+    hits = np.arange(100) % 10 == 0
+
+    assert share_interval(hits.astype(int), [str(work) for work in range(100)]) == pytest.approx(
+        (0.0552, 0.1744), abs=5e-5
+    )
+
+
+def test_a_share_of_staves_that_agree_within_a_work_is_told_by_the_works() -> None:
+    hits, works = (np.arange(100) % 10 == 0).astype(int), [str(work) for work in range(100)]
+
+    tenfold = share_interval(hits.repeat(10), list(np.repeat(works, 10)))
+
+    assert tenfold == pytest.approx(share_interval(hits, works), rel=0.02)
+    assert share_interval([1] * 50, ["a", "b"] * 25) == pytest.approx(share_interval([1, 1], ["a", "b"]))
+    assert all(map(math.isnan, share_interval([1, 0], ["a", "a"])))
+
+
+def test_the_share_interval_covers_where_works_differ() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        rate = rng.beta(1, 4, 60)  # mean 0.2
+        hits = rng.binomial(1, rate.repeat(5))
+        low, high = share_interval(hits, [str(work) for work in np.arange(60).repeat(5)])
+        covered += low <= 0.2 <= high
+
+    assert 182 <= covered <= 198

@@ -1,0 +1,262 @@
+"""Each searched parameter against SER: alone, at its best over the nuisance parameters, and all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from results.page.blocks import Block, Chart, Fold, Prose, Row, Section
+from results.page.charts import (
+    COLOURS,
+    DASHES,
+    LARGE,
+    SER,
+    WIDTHS,
+    by_part,
+    dumped,
+    inline,
+    looks,
+    near,
+    percent_axis,
+    short_names,
+    there,
+    trial_tooltip,
+)
+from results.page.datasets import (
+    MOST_CURVES,
+    MOST_MARKS,
+    PARALLEL,
+    SER_AXIS,
+    TRIALS,
+    compared_trials,
+    is_number,
+    left_out,
+)
+from results.page.markdown import to_blocks
+from results.page.subject import BASE, BEST, JUDGED, Subject
+from results.ranking import base
+from results.report_sections import scientific
+from results.roles import NUISANCE, Effect, effects, in_thirds, value_text, with_role
+from results.verdict import percent
+
+MOST_SHOWN = 12  # parameters whose plots are seen at once
+NAMED = (BEST, BASE, JUDGED)
+
+
+def parameter_names(subject: Subject) -> list[str]:
+    """Of `subject.parameters`, short, and how many others always have the same value."""
+    names = short_names([target for target, *_ in subject.parameters])
+    return [names[first] + (f" (and {len(alike)} alike)" if alike else "") for first, *alike in subject.parameters]
+
+
+def parameters_section(subject: Subject) -> Section:
+    """What each parameter did to the SER."""
+    if not subject.parameters or not subject.scored:
+        text = "No parameter was searched over yet, so there is nothing to compare."
+        return Section(name="parameters", title="Parameters", blocks=[Prose(paragraphs=[text])])
+    parts = there([subject.part(trial) for trial in subject.scored])
+    plots = [_axis(subject, place, name, parts) for place, name in enumerate(parameter_names(subject))]
+    text = (
+        "A mark is a trial, at the SER where it ended or stands. Trials that were not trained to the end (crosses) are "
+        "shown at the epoch that they reached, so they cannot be compared with the others. A sampler that learns tries "
+        "good regions more often and moves parameters together: what looks like one's effect may be another's."
+    )
+    blocks: list[Block] = [
+        Prose(paragraphs=[text, left_out(subject, MOST_MARKS)]),
+        Row(blocks=plots[:MOST_SHOWN]),
+        *([Fold(title="More parameters", blocks=[Row(blocks=plots[MOST_SHOWN:])])] if plots[MOST_SHOWN:] else []),
+        *_best_over_nuisances(subject),
+        *_parallel(subject),
+    ]
+    return Section(name="parameters", title="Parameters", blocks=blocks)
+
+
+def _axis(subject: Subject, place: int, name: str, parts: list[str]) -> Chart:
+    target = subject.parameters[place][0]
+    values: list[Any] = [trial.params.get(target) for trial in subject.own]
+    told = [value for value in values if value is not None]
+    numeric = all(map(is_number, told))
+    drawn_from = in_thirds(subject.study, target, 1)
+    log = drawn_from is not None and drawn_from.log and all(is_number(value) and value > 0 for value in told)
+    field = f"value_{place}"
+    x = (
+        alt.X(f"{field}:Q", title=target, scale=alt.Scale(type="log", nice=False, padding=8) if log else near())
+        if numeric
+        else alt.X(f"{field}:N", title=target, axis=alt.Axis(labelAngle=0))
+    )
+    y = alt.Y("ser:Q", title=SER, axis=percent_axis(), scale=near())
+    marks = (
+        alt.Chart(alt.NamedData(TRIALS))
+        .transform_filter(f"!datum.again && isValid(datum.{field}) && isValid(datum.ser)")
+        .mark_point()
+        .encode(
+            x=x,
+            y=y,
+            **looks(parts, legend=place == 0),
+            tooltip=[*trial_tooltip(), alt.Tooltip(f"{field}:{'Q' if numeric else 'N'}", title=name)],
+        )
+    )
+    unused = len(values) - len(told)
+    return Chart(
+        name=f"parameter-{place + 1}",
+        title=name,
+        spec=dumped(marks.properties(width="container", height=220)),
+        description=f"SER of each trial against its value of {target}.",
+        caption=f"{unused} trials do not use it." if unused else "",
+        large=len(values) > LARGE,
+    )
+
+
+def _best_over_nuisances(subject: Subject) -> list[Block]:
+    """What each value of each scientific parameter can reach."""
+    found = effects(subject.study, subject.ranking)
+    told = [effect for effect in found if sum(bool(level.comparable) for level in effect.levels) > 1]
+    if not told:
+        return []
+    nuisances = with_role(subject.study, NUISANCE)
+    charts = [_effect(effect, place) for place, effect in enumerate(told, start=1)]
+    over = "over the nuisance parameters" if nuisances else "over all else that was searched"
+    table = to_blocks(scientific(subject.study, subject.ranking), "best-over", "Scientific parameters")
+    intro = Prose(
+        paragraphs=[
+            f"The scientific parameters, each value at its best {over}: the lowest SER among the trials that had it "
+            "and were trained to the end, with the interval of that one trial."
+        ]
+    )
+    return [intro, Row(blocks=charts), Fold(title="The same as tables", blocks=table)]
+
+
+def _effect(effect: Effect, place: int) -> Chart:
+    rows: list[dict[str, Any]] = []
+    for level in effect.levels:
+        if level.comparable:
+            best = level.comparable[0]
+            mark = " (base)" if base(level.trials) is not None else ""
+            ends = {"ser": best.ser, "low": best.ser_low, "high": best.ser_high}
+            rows.append({"level": f"{level.name}{mark}", "trial": best.number, "of": len(level.comparable), **ends})
+    data = inline(rows).encode(y=alt.Y("level:N", title=None, sort=None))
+    title = "best SER, 95 % interval"
+    tooltip = [
+        alt.Tooltip("level:N", title="value"),
+        alt.Tooltip("trial:Q"),
+        alt.Tooltip("of:Q", title="trials to the end"),
+        alt.Tooltip("ser:Q", title="SER", format=".2%"),
+    ]
+    scale = near(10)
+    chart = alt.layer(
+        data.mark_rule(strokeWidth=3, opacity=0.55, strokeCap="round", color="$blue").encode(
+            x=alt.X("low:Q", title=title, axis=percent_axis(), scale=scale), x2="high:Q"
+        ),
+        data.mark_point(size=80, opacity=1).encode(x=alt.X("ser:Q", title=title), tooltip=tooltip),
+    )
+    told = "; ".join(f"{row['level']}: {100 * row['ser']:.1f} %" for row in rows)
+    return Chart(
+        name=f"best-of-{place}",
+        title=", ".join(effect.targets),
+        spec=dumped(chart.properties(width="container", height=26 * len(rows))),
+        description=f"The lowest SER that each value reached: {told}.",
+    )
+
+
+def _parallel(subject: Subject) -> list[Block]:
+    """All parameters at once, a line a trial; two of them at the least."""
+    if len(subject.parameters) < 2 or not compared_trials(subject):
+        return []
+    names = [*parameter_names(subject), SER_AXIS]
+    drawn = compared_trials(subject)
+    parts = there([subject.part(trial) for trial in drawn])
+    x = alt.X(
+        "axis:N",
+        title=None,
+        sort=names,
+        axis=alt.Axis(labelAngle=-30, grid=True, labelLimit=140, labelOverlap=False, labelPadding=18),
+        scale=_spread(),
+    )
+    y = alt.Y("place:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.05, 1.05], nice=False))
+    lines = alt.Chart(alt.NamedData(PARALLEL)).transform_filter("isValid(datum.place)")
+    tooltip = [
+        alt.Tooltip("number:Q", title="trial", format="d"),
+        alt.Tooltip("part:N", title="is"),
+        alt.Tooltip("axis:N", title="parameter"),
+        alt.Tooltip("value:N"),
+        alt.Tooltip("ser:Q", title="SER", format=".2%"),
+    ]
+    crowd = (
+        lines.transform_filter(_one_of(NAMED, inverse=True))
+        .mark_line(strokeWidth=1.1)
+        .encode(
+            x=x,
+            y=y,
+            detail=["number:N"],
+            order="order:Q",
+            tooltip=tooltip,
+            opacity=alt.value(0.8 if len(drawn) < 40 else 0.45),
+            color=alt.Color(
+                "ser:Q",
+                title=SER,
+                scale=alt.Scale(range=["$ink", "$line"], interpolate="rgb"),
+                legend=alt.Legend(format="%", gradientLength=160),
+            ),
+        )
+    )
+    shown = [part for part in parts if part in NAMED]
+    legend = alt.Legend(title=None, symbolType="stroke", symbolSize=300)
+    named = (
+        lines.transform_filter(_one_of(NAMED))
+        .mark_line()
+        .encode(
+            x=x,
+            y=y,
+            detail=["number:N"],
+            order="order:Q",
+            tooltip=tooltip,
+            stroke=alt.Stroke("part:N", scale=by_part(COLOURS, shown), legend=legend),
+            strokeDash=alt.StrokeDash("part:N", scale=by_part(DASHES, shown), legend=legend),
+            strokeWidth=alt.StrokeWidth("part:O", scale=by_part(WIDTHS, shown), legend=legend),
+        )
+    )
+    ends = [{"axis": name, "place": place, "text": text} for name, *texts in _ends(subject) for place, text in texts]
+    label = inline(ends).encode(x=x, y=y, text="text:N")
+    low = label.transform_filter("datum.place == 0").mark_text(dy=16, fontSize=11, color="$muted")
+    high = label.transform_filter("datum.place == 1").mark_text(dy=-12, fontSize=11, color="$muted")
+    layers = [crowd, *([named] if shown else []), low, high]
+    chart = alt.layer(*layers).resolve_scale(color="independent").properties(width="container", height=320)
+    caption = (
+        "A line is a trial that was trained to the end; each axis runs from the least value that was tried (bottom) to "
+        "the greatest, on the scale that it was searched on; a line skips what its trial does not use. "
+    )
+    return [
+        Chart(
+            name="parallel",
+            title="All parameters together",
+            spec=dumped(chart),
+            description=f"Parallel coordinates of {len(drawn)} trials over {', '.join(names)}, coloured by SER.",
+            caption=caption + left_out(subject, MOST_CURVES),
+            large=len(drawn) > 100,
+        )
+    ]
+
+
+def _ends(subject: Subject) -> list[tuple[Any, ...]]:
+    """Of each axis its name, and what stands at its lower and its upper end."""
+    trials = compared_trials(subject)
+    found: list[tuple[Any, ...]] = []
+    for name, (target, *_) in zip(parameter_names(subject), subject.parameters, strict=True):
+        values: list[Any] = [trial.params[target] for trial in trials if trial.params.get(target) is not None]
+        ordered = sorted(values if all(map(is_number, values)) else map(value_text, values))
+        found.append(
+            (name, *((place, value_text(value)) for place, value in ((0, ordered[0]), (1, ordered[-1])) if ordered))
+        )
+    rates = [trial.ser for trial in trials if trial.ser is not None]
+    return [*found, (SER_AXIS, (0, percent(min(rates))), (1, percent(max(rates))))]
+
+
+def _spread() -> alt.Scale:
+    return alt.Scale(type="point", padding=0.3)
+
+
+def _one_of(parts: Sequence[str], inverse: bool = False) -> str:
+    test = " || ".join(f"datum.part == '{part}'" for part in parts)
+    return f"!({test})" if inverse else test
