@@ -18,6 +18,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -30,6 +31,7 @@ from omegaconf.errors import (
 )
 
 from datasets.errors import ConfigError, OmrError
+from datasets.files import DISK_ERRORS
 
 Config = TypeVar("Config")
 
@@ -76,7 +78,7 @@ def guarded(run: Callable[[], None]) -> NoReturn:
             raise
         sys.exit(EXIT_NOBODY_READS)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in (*DISK_ERRORS, errno.EACCES):
             raise
         where = f" ({error.filename})" if error.filename else ""
         fail(f"{os.strerror(error.errno)}{where}; what was finished before is kept, and the command can be repeated")
@@ -118,6 +120,8 @@ def parse(default: Config, words: Sequence[str]) -> Config:
             raise ConfigError(f"'{word}' is not of the form field=value; the fields are {fields}")
         if isinstance(leaves.get(name), str):  # a text stays as it is typed: YAML would read 2024_05_01 as a number
             OmegaConf.update(tree, name, value)
+        elif isinstance(leaves.get(name), (tuple, list)) and not value.startswith("["):  # brackets are a shell's own, too
+            tree.merge_with_dotlist([f"{name}=[{value}]"])
         else:
             tree.merge_with_dotlist([word])
     return typed(default, tree)
@@ -182,11 +186,29 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ConfigError(f"{name}={value}: no such {name}; there are {', '.join(choices)}{hint}")
 
 
+def check_target(name: str, path: Path, *, folder: bool) -> None:
+    """Raise ConfigError unless a folder, or else a file, can be at `path`, as far as that shows before it is written.
+
+    Args:
+        name: of the field that has it.
+    """
+    there = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
+    if there != path or folder:
+        if os.path.lexists(there) and not there.is_dir():
+            raise ConfigError(f"{name}={path}: {there} is no folder")
+    elif there.is_dir():
+        raise ConfigError(f"{name}={path}: this is a folder; name a file")
+
+
 def help_text(tool: Callable[..., None], default: object) -> str:
     """The tool's docstring and its fields with their defaults."""
     lines = [inspect.cleandoc(tool.__doc__ or ""), "", "fields (field=value):"]
-    lines += [f"  {name}={value}" for name, value in flat_fields(default).items()]
+    lines += [f"  {name}={_as_typed(value)}" for name, value in flat_fields(default).items()]
     return "\n".join(lines)
+
+
+def _as_typed(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def flat_fields(config: object, prefix: str = "") -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What keeps any file from being written, and not just one of some name."""
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write to a temporary name beside `path`, flush to the disk, rename; nothing is left behind on an error.
@@ -17,7 +21,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: as the system says (ENOSPC, EACCES, ...).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # its own may be as long as names can be
+    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -27,6 +32,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def file_text(path: Path) -> str:
+    """A file's name as text that can be printed and stored; what is no UTF-8 in it becomes U+FFFD."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 @contextmanager

@@ -44,6 +44,8 @@ PAD, BOS, EOS = 0, 1, 2
 NO_NOTE = 0
 """The id of "no note" in the pitch, lift and note branches."""
 IS_NOTE = 1
+SYMBOL_BRANCHES = ("rhythm", "pitch", "lift")
+"""Those that a symbol is written in; whether it is a note, its rhythm says."""
 
 Ids = npt.NDArray[np.int64]
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.command_line import main
+from datasets.command_line import check_target, main
 from datasets.errors import ConfigError
 from datasets.files import new_folder
 from datasets.images import Gray, fit, read_gray
@@ -242,8 +242,9 @@ def draw(job: AttentionJob) -> None:
     to = Path(job.to)
     if to.exists():
         raise ConfigError(f"to={to}: this is there already; name a new folder")
+    check_target("to", to, folder=True)
     image = read_gray(Path(job.image))
-    attention = attend(load_model(Path(job.checkpoint), resolve_device(job.device)), image)
+    attention = attend(load_model(Path(job.checkpoint), resolve_device(job.device, "device")), image)
     symbols = attention.reading.symbols
     with new_folder(to) as folder:
         (folder / STRIP_FILE).write_bytes(draw_strip(attention))

@@ -29,11 +29,11 @@ from datasets.files import new_folder, sha256_of, write_atomically
 from datasets.vocabulary import vocabulary
 from omr_model.config import TrainingConfig
 from omr_model.decoding import DECODING
+from omr_model.layout import DESCRIPTION, RESUME, WEIGHTS
 from omr_model.model import TrOMR
 from omr_model.trainer import EpochRecord, Trainer
 
 FORMAT = 1
-WEIGHTS, DESCRIPTION, RESUME = "model.safetensors", "checkpoint.json", "resume.pt"
 RESUME_STATE = {"epoch", "first_loss", "optimizer", "scaler", "torch_rng", "cuda_rng"}
 
 # What may change in the middle of a training: weights and the optimiser's state still fit. Which parameters decay

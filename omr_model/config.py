@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 
 from datasets.command_line import check_choice, check_range, typed
 from datasets.errors import ConfigError
-from datasets.vocabulary import VOCABULARIES
+from datasets.vocabulary import SYMBOL_BRANCHES, VOCABULARIES
 from omr_model.mix_config import MixConfig
 
 GRAY_MEAN, GRAY_STD = 0.7931, 0.1738
 """Of the paper's training images, whose gray levels are scaled to 0..1 (TrOMR's published preprocessing)."""
-BRANCHES = ("rhythm", "pitch", "lift", "note")
+BRANCHES = (*SYMBOL_BRANCHES, "note")
 NORMS = ("group", "batch")
 FAMILIES = {"resnetv2": 1, "inception_resnet_v2": 2, "convnext": 1}
 """Backbones by name, and how often each halves the picture beside once a stage."""

@@ -31,17 +31,24 @@ def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, field: str = "train.device") -> torch.device:
     """`auto` is the GPU where there is one.
 
+    Args:
+        name: as torch has it, or `auto`.
+        field: where it was said, for the message.
+
     Raises:
-        ConfigError: a GPU is asked for, and there is none.
+        ConfigError: no device has this name, or a GPU is asked for and there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"train.device={name}: this machine has no CUDA GPU; there is cpu")
-    return torch.device(name)
+        raise ConfigError(f"{field}={name}: this machine has no CUDA GPU; there is cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"{field}={name}: there are auto, cpu, cuda and cuda:N") from None
 
 
 def preset_for_device(name: str) -> str:

@@ -47,7 +47,7 @@ def evaluate(job: EvaluateJob) -> None:
     if not staves:
         raise CorpusError(f"{corpus.path} has no {job.split} staves; name another split=")
     description = checkpoint.describe(Path(job.checkpoint))
-    device = resolve_device(job.device)
+    device = resolve_device(job.device, "device")
     model = checkpoint.load_model(Path(job.checkpoint), device)
     check_fits(model.config, corpus)
     data = StaffDataset(staves, model.vocabulary)

@@ -31,13 +31,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datasets.command_line import HELP, main
+from datasets.command_line import HELP, check_target, main
 from datasets.errors import CheckpointError, ConfigError
 from datasets.files import new_folder, sha256_of
-from datasets.vocabulary import Vocabulary, vocabulary
-from omr_model.checkpoint import WEIGHTS, Checkpoint, write_description
+from datasets.vocabulary import SYMBOL_BRANCHES, Vocabulary, vocabulary
+from omr_model.checkpoint import Checkpoint, write_description
 from omr_model.config import BackboneConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
 from omr_model.decoding import DECODING
+from omr_model.layout import WEIGHTS
 from omr_model.model import TrOMR
 
 SOURCE = "github.com/NetEase/Polyphonic-TrOMR"
@@ -47,7 +48,6 @@ PUBLISHED = ModelConfig(
     decoder=DecoderConfig(head_width=64, norm_bias=True),
 )
 
-BRANCHES = ("rhythm", "pitch", "lift")
 POSITIONS = "decoder.position_embedding.weight"
 NAMES = (  # theirs, and ours
     (r"encoder\.(.+)", r"encoder.transformer.\1"),
@@ -104,7 +104,7 @@ class Imported:
         lines = [f"mapped {self.given - len(self.left_out)} of {self.given} tensors"]
         lines += [f"  left out: {name} ({reason})" for name, reason in self.left_out.items()]
         lines += [f"  rewritten: {POSITIONS} (their factor, width ** -0.5, is in it)"]
-        for branch in BRANCHES:
+        for branch in SYMBOL_BRANCHES:
             dropped, new = self.dropped[branch], self.new[branch]
             lines.append(f"{branch}: {len(dropped)} of their tokens dropped, {len(new)} of ours unknown to them")
             lines += [f"  dropped: {' '.join(dropped)}"] if dropped else []
@@ -119,6 +119,7 @@ def import_weights(job: ImportJob) -> None:
     source, target = Path(job.file), Path(job.to)
     if target.exists():
         raise ConfigError(f"to={target}: it is there already; choose another folder")
+    check_target("to", target, folder=True)
     imported = converted(read_weights(source), read_tokenizers(_tokenizers(job)))
     with new_folder(target) as folder:
         save_file(imported.weights, folder / WEIGHTS)
@@ -235,8 +236,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    except Exception as error:  # torch.load raises whatever the pickle layer does
-        raise CheckpointError(f"{path} is no file of weights alone: {str(error).splitlines()[0]}") from None
+    except Exception:  # torch.load raises whatever the pickle layer does, and advises to run the code in the file
+        raise CheckpointError(f"{path} is no PyTorch file, or a damaged one, or has more in it than weights") from None
     if not isinstance(tree, dict) or not all(isinstance(tensor, Tensor) for tensor in tree.values()):
         raise CheckpointError(f"{path} holds no tensors by name, as the published weights do")
     return tree
@@ -249,7 +250,7 @@ def read_tokenizers(folder: Path) -> dict[str, list[str]]:
         CheckpointError: a tokenizer is missing, or is none.
     """
     tokens: dict[str, list[str]] = {}
-    for branch in BRANCHES:
+    for branch in SYMBOL_BRANCHES:
         path = folder / f"tokenizer_{branch}.json"
         try:
             numbers = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]

@@ -17,9 +17,9 @@ import onnxscript  # noqa: F401
 import torch
 from torch import Tensor, nn
 
+from datasets.vocabulary import SYMBOL_BRANCHES
 from omr_model.decoder import Cache, KeysValues
 from omr_model.model import TrOMR
-from omr_model.onnx_model import BRANCHES
 
 OPSET = 20
 
@@ -59,7 +59,7 @@ class DecoderGraph(nn.Module):
         nothing_new = picture_L2BNPK.new_zeros(rhythm_BT.shape[0], 0, self.model.config.embedding)
         logits, cache = self.model.decoder(rhythm_BT, pitch_BT, lift_BT, nothing_new, cache)
         scores = dict(logits.items())
-        return (*(scores[branch][:, -1] for branch in BRANCHES), _stacked(cache.attn_intermediates[::2]))
+        return (*(scores[branch][:, -1] for branch in SYMBOL_BRANCHES), _stacked(cache.attn_intermediates[::2]))
 
 
 def write_encoder(model: TrOMR, path: Path) -> None:
@@ -74,14 +74,14 @@ def write_decoder(model: TrOMR, path: Path) -> None:
         picture = EncoderGraph(copied)(_pictures(model))
     past = picture[..., :3, :].contiguous()  # any numbers will do, and any length over one, which would be fixed
     length = past.shape[-2] + 1
-    ids = [torch.ones(picture.shape[2], length, dtype=torch.int64) for _ in BRANCHES]  # one twice would be one input
+    ids = [torch.ones(picture.shape[2], length, dtype=torch.int64) for _ in SYMBOL_BRANCHES]  # one twice is one input
     sequence = {0: "staves", 1: "symbols"}
     _export(
         DecoderGraph(copied),
         (*ids, picture, past),
         (sequence, sequence, sequence, {2: "staves"}, {2: "staves", 4: "past_symbols"}),
-        [*BRANCHES, "picture", "past"],
-        [*(f"{branch}_scores" for branch in BRANCHES), "past_and_this"],
+        [*SYMBOL_BRANCHES, "picture", "past"],
+        [*(f"{branch}_scores" for branch in SYMBOL_BRANCHES), "past_and_this"],
         path,
     )
 

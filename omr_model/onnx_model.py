@@ -25,7 +25,7 @@ import numpy.typing as npt
 from datasets.errors import CheckpointError, ConfigError
 from datasets.files import new_folder, write_atomically
 from datasets.images import Gray, fit
-from datasets.vocabulary import BOS, EOS, NO_NOTE, PAD, VOCABULARIES
+from datasets.vocabulary import BOS, EOS, NO_NOTE, PAD, SYMBOL_BRANCHES, VOCABULARIES
 from omr_model.reading import Reading, read_off
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ENCODER, DECODER, DESCRIPTION = "encoder.onnx", "decoder.onnx", "model.json"
-BRANCHES = ("rhythm", "pitch", "lift")  # those that are read; whether a symbol is a note, its rhythm says
 USUAL_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 INSTALL = "pip install 'omr-search[onnx]'"
 
@@ -148,12 +147,12 @@ class OnnxReader:
         image_B1HW = np.stack([fit(image, *size) for image in images])[:, None]
         [picture_L2BNPK] = self._encoder.run(None, {"image": image_B1HW})
         past: Floats = picture_L2BNPK[..., :0, :]
-        ids_BTS: Ids = np.full((len(images), 1, len(BRANCHES)), NO_NOTE, dtype=np.int64)
+        ids_BTS: Ids = np.full((len(images), 1, len(SYMBOL_BRANCHES)), NO_NOTE, dtype=np.int64)
         ids_BTS[..., 0] = BOS
         ended_B = np.zeros(len(images), dtype=bool)
         probabilities: list[Floats] = []
         while ids_BTS.shape[1] < self.description.max_length and not ended_B.all():
-            so_far = {branch: ids_BTS[..., index] for index, branch in enumerate(BRANCHES)}
+            so_far = {branch: ids_BTS[..., index] for index, branch in enumerate(SYMBOL_BRANCHES)}
             *scores, past = self._decoder.run(None, {**so_far, "picture": picture_L2BNPK, "past": past})
             next_BS = np.stack([scores_BV.argmax(axis=1) for scores_BV in scores], axis=1)
             next_BS[ended_B, 0] = PAD

@@ -1,7 +1,7 @@
 """`python -m omr_model.predict`: pictures of staves to semantic text, MusicXML and MEI.
 
     python -m omr_model.predict checkpoint=runs/first image=staff.png
-    python -m omr_model.predict checkpoint=runs/first image=scans/ to=scans-read/ formats=[musicxml,mei]
+    python -m omr_model.predict checkpoint=runs/first image=scans/ to=scans-read/ formats=musicxml,mei
 
 An export reads with torch or with onnxruntime, and with the latter alone torch need not be installed: it is imported
 where it is used. `predict.py` of an export calls `run`.
@@ -9,10 +9,11 @@ where it is used. `predict.py` of an export calls `run`.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,17 +21,17 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from datasets.command_line import HELP, check_choice, check_range, fail, main
+from datasets.command_line import HELP, check_choice, check_range, check_target, fail, main
 from datasets.errors import CheckpointError, ConfigError, ImageError
-from datasets.files import write_atomically
+from datasets.files import DISK_ERRORS, file_text, write_atomically
 from datasets.images import IMAGE_SUFFIXES, Gray, read_gray
 from datasets.notation import Symbol, format_semantic
-from omr_model.predictions import PREDICTIONS_FILE, Prediction, print_predictions, to_parquet
+from omr_model.layout import ONNX_FOLDER, WEIGHTS
+from omr_model.predictions import READINGS_FILE, Prediction, print_predictions, to_parquet
 from omr_model.reading import Reader
 
 FORMATS = ("semantic", "musicxml", "mei")
 RUNTIMES = ("auto", "torch", "onnx")
-WEIGHTS, ONNX_FOLDER = "model.safetensors", "onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,9 @@ class PredictJob:
 
     checkpoint: folder of a checkpoint or of an exported trial.
     image: a picture of one staff, or a folder of them; folders within it are passed over.
-    to: a folder for `NAME.semantic`, `NAME.musicxml`, `NAME.mei`, and the `predictions.parquet` of a folder of
+    to: a folder for `NAME.semantic`, `NAME.musicxml`, `NAME.mei`, and the `readings.parquet` of a folder of
         pictures; without it the text goes to the terminal.
+    overwrite: replace files that are there already.
     formats: what is written; the terminal gets the first.
     runtime: torch, onnx, or auto: torch where it is installed, else onnxruntime with the export's `onnx/`.
     batch_size: pictures that are read at a time.
@@ -50,6 +52,7 @@ class PredictJob:
     checkpoint: str = ""
     image: str = ""
     to: str = ""
+    overwrite: bool = False
     formats: tuple[str, ...] = ("semantic",)
     runtime: str = "auto"
     batch_size: int = 16
@@ -58,7 +61,7 @@ class PredictJob:
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))  # a YAML list
         if not self.formats:
-            raise ConfigError(f"formats=[]: name at least one of {', '.join(FORMATS)}")
+            raise ConfigError(f"formats=: name at least one of {', '.join(FORMATS)}")
         for form in self.formats:
             check_choice("formats", form, FORMATS)
         check_choice("runtime", self.runtime, RUNTIMES)
@@ -80,25 +83,28 @@ def run(words: Sequence[str], checkpoint: str = "") -> NoReturn:
 def predict(job: PredictJob) -> None:
     """Read a picture of a staff, or every picture in a folder; `image=` may be left out before its name.
 
-    formats are semantic, musicxml and mei, runtimes auto, torch and onnx: formats=[musicxml,mei] runtime=onnx
+    formats are semantic, musicxml and mei, runtimes auto, torch and onnx: formats=musicxml,mei runtime=onnx
     """
     if not job.checkpoint or not job.image:
         raise ConfigError("name both: checkpoint=FOLDER image=FILE_OR_FOLDER")
     image, to = Path(job.image), Path(job.to) if job.to else None
     paths = _pictures(image)
-    if to is not None and to.exists() and not to.is_dir():
-        raise ConfigError(f"to={to}: this is no folder")
+    names = _names(paths)
+    if to is not None:
+        check_target("to", to, folder=True)
+        files = [f"{name}.{form}" for name in names.values() for form in job.formats]
+        _check_free(to, [*files, READINGS_FILE] if image.is_dir() else files, job.overwrite)
     if to is None and image.is_dir() and job.formats[0] != "semantic":
-        raise ConfigError(f"formats=[{job.formats[0]}] of a folder needs another folder for the files: to=FOLDER")
+        raise ConfigError(f"formats={job.formats[0]} of a folder needs another folder for the files: to=FOLDER")
     reader = open_reader(Path(job.checkpoint), job.runtime, job.device)
     if image.is_dir():
-        _read_folder(reader, paths, to, job)
+        _read_folder(reader, names, to, job)
         return
     [reading] = reader.read([read_gray(image)])
     if to is None:
         sys.stdout.write(written(reading.symbols, job.formats[0], image.stem))
     else:
-        write_files(reading.symbols, to, image.stem, job.formats)
+        write_files(reading.symbols, to, names[image], job.formats)
 
 
 def open_reader(checkpoint: Path, runtime: str = "auto", device: str = "auto") -> Reader:
@@ -147,33 +153,64 @@ def write_files(symbols: Sequence[Symbol], folder: Path, name: str, formats: Seq
         write_atomically(folder / f"{name}.{form}", written(symbols, form, name).encode())
 
 
-def _read_folder(reader: Reader, paths: Sequence[Path], to: Path | None, job: PredictJob) -> None:
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What the files of each picture are called: as it is, without its ending where that keeps all of them apart.
+
+    Some file systems do not tell small letters from capitals.
+    """
+    alone = len({path.stem.casefold() for path in paths}) == len(paths)
+    return {path: path.stem if alone else path.name for path in paths}
+
+
+def _check_free(to: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Nothing is replaced unasked: a folder of pictures may hold their labels, too."""
+    taken = [] if overwrite else [name for name in names if os.path.lexists(to / name)]
+    if taken:
+        more = f" and {len(taken) - 1:,} more" if taken[1:] else ""
+        raise ConfigError(f"to={to}: {taken[0]}{more} would be replaced; choose another folder, or say overwrite=true")
+
+
+def _read_folder(reader: Reader, names: Mapping[Path, str], to: Path | None, job: PredictJob) -> None:
     """Read all pictures that can be read, and say of which the model is least sure.
 
+    Args:
+        names: of the files to write, by picture.
+
     Raises:
-        ImageError: some could not be read; the rest were.
+        ImageError: some could not be read, or their files not be written; the rest were.
     """
     from datasets.scores.transcript import transcribe
 
-    stems = Counter(path.stem for path in paths)
+    paths = list(names)
     predictions: list[Prediction] = []
     with tqdm(total=len(paths), unit="staff", disable=not sys.stderr.isatty(), leave=False) as bar:
         for batch in _batches(paths, job.batch_size):
             pictures = dict(_readable(batch))
             readings = reader.read(list(pictures.values()), job.batch_size)
             for path, reading in zip(pictures, readings, strict=True):
-                predictions.append(Prediction(path.name, reading, transcribe(reading.symbols).remarks))
                 if to is None:
-                    bar.write(f"{path.name}: {format_semantic(reading.symbols)}")
-                else:
-                    name = path.stem if stems[path.stem] == 1 else path.name  # a.png and a.jpg stay apart
-                    write_files(reading.symbols, to, name, job.formats)
+                    bar.write(f"{file_text(path)}: {format_semantic(reading.symbols)}")
+                elif not _is_written(reading.symbols, to, names[path], job.formats):
+                    continue
+                predictions.append(Prediction(file_text(path), reading, transcribe(reading.symbols).remarks))
             bar.update(len(batch))
     if predictions and to is not None:
-        write_atomically(to / PREDICTIONS_FILE, to_parquet(predictions))
+        write_atomically(to / READINGS_FILE, to_parquet(predictions))
         print_predictions(predictions, sys.stdout)
     if unread := len(paths) - len(predictions):
         raise ImageError(f"{unread} of {len(paths)} files in {job.image} could not be read; the rest were")
+
+
+def _is_written(symbols: Sequence[Symbol], to: Path, name: str, formats: Sequence[str]) -> bool:
+    """Write the files of one picture; a name that the file system refuses is as bad as a picture that is damaged."""
+    try:
+        write_files(symbols, to, name, formats)
+    except OSError as error:
+        if error.errno in (*DISK_ERRORS, errno.EACCES):
+            raise
+        tqdm.write(f"skipped: {to / name}: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Gray]]:

@@ -15,7 +15,8 @@ from rich.text import Text
 from datasets.notation import format_semantic
 from omr_model.reading import Reading
 
-PREDICTIONS_FILE = "predictions.parquet"
+READINGS_FILE = "readings.parquet"
+CUT_OFF = "cut off at the longest sequence"
 MOST_SHOWN = 20
 
 PREDICTIONS = pa.schema(
@@ -23,6 +24,7 @@ PREDICTIONS = pa.schema(
         ("file", pa.string()),
         ("symbols", pa.int64()),
         ("confidence", pa.float64()),
+        ("end", pa.float64()),
         ("least_sure", pa.string()),
         ("least_confidence", pa.float64()),
         ("remarks", pa.string()),
@@ -30,18 +32,24 @@ PREDICTIONS = pa.schema(
         ("confidences", pa.list_(pa.float32())),
     ]
 )
-"""A row a picture. `confidence` is that of the staff, the geometric mean over its symbols; `confidences` are those of
-the symbols of `prediction`, a chord's joiners included. `least_sure` is the symbol with the lowest, null where nothing
-was read. `remarks` say what had to be mended to make a score of it."""
+"""A row a picture. `confidence` is that of the staff, the geometric mean over its symbols and its `end`, which is null
+where the model wrote none and was cut off; `confidences` are those of the symbols of `prediction`, a chord's joiners
+included. `least_sure` is the symbol with the lowest, null where nothing was read. `remarks` say so where it was cut
+off, and what had to be mended to make a score of it."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture as it was read, and the remarks of its transcript."""
+    """One picture as it was read; `mended` are the remarks of its transcript."""
 
     file: str
     reading: Reading
-    remarks: tuple[str, ...]
+    mended: tuple[str, ...]
+
+    @property
+    def remarks(self) -> str:
+        """What to know of it."""
+        return "; ".join([*([CUT_OFF] if self.reading.end is None else []), *self.mended])
 
     @property
     def least_sure(self) -> int | None:
@@ -57,9 +65,10 @@ def to_parquet(predictions: Sequence[Prediction]) -> bytes:
             "file": one.file,
             "symbols": len(one.reading.symbols),
             "confidence": one.reading.confidence,
+            "end": one.reading.end,
             "least_sure": None if one.least_sure is None else str(one.reading.symbols[one.least_sure]),
             "least_confidence": None if one.least_sure is None else one.reading.confidences[one.least_sure],
-            "remarks": "; ".join(one.remarks),
+            "remarks": one.remarks,
             "prediction": format_semantic(one.reading.symbols),
             "confidences": one.reading.confidences,
         }
@@ -80,10 +89,12 @@ def print_predictions(predictions: Sequence[Prediction], stream: TextIO) -> None
     table.add_column("remarks", style="dim")
     for one in sorted(predictions, key=lambda each: each.reading.confidence)[:MOST_SHOWN]:
         reading, index = one.reading, one.least_sure
-        doubt = "" if index is None else f"{reading.symbols[index]} ({reading.confidences[index]:.2f})"
-        cells = (one.file, str(len(reading.symbols)), f"{reading.confidence:.2f}", doubt, "; ".join(one.remarks))
+        doubts = [] if index is None else [(reading.confidences[index], str(reading.symbols[index]))]
+        doubts += [] if reading.end is None else [(reading.end, "the end")]
+        doubt = f"{min(doubts)[1]} ({min(doubts)[0]:.2f})" if doubts else ""
+        cells = (one.file, str(len(reading.symbols)), f"{reading.confidence:.2f}", doubt, one.remarks)
         table.add_row(*map(Text, cells))
     screen = Console(file=stream)
     screen.print(table)
     if (more := len(predictions) - MOST_SHOWN) > 0:
-        screen.print(f"  and {more:,} that it is surer of, all of them in {PREDICTIONS_FILE}", style="dim")
+        screen.print(f"  and {more:,} that it is surer of, all of them in {READINGS_FILE}", style="dim")

@@ -25,7 +25,7 @@ class TorchReader:
             CheckpointError: the folder is no checkpoint, or a damaged one.
             ConfigError: the device is not there.
         """
-        self.model = checkpoint.load_model(folder, resolve_device(device))
+        self.model = checkpoint.load_model(folder, resolve_device(device, "device"))
 
     def read(self, images: Sequence[Gray], batch_size: int = 16) -> list[Reading]:
         """Read pictures of one staff each, of any size, so many at a time."""

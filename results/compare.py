@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from datasets.command_line import HELP, flat_fields, guarded, parse
+from datasets.command_line import HELP, check_target, flat_fields, guarded, parse
 from datasets.errors import ConfigError
 from datasets.files import write_atomically
 from results.comparison import Comparison, compare
@@ -50,8 +50,10 @@ class CompareConfig:
 def compare_and_print(names: Sequence[str], config: CompareConfig) -> None:
     """Print the comparison of what has these names, and write it to a file if one is named."""
     target = Path(config.to)
-    if config.to and not target.parent.is_dir():
-        raise ConfigError(f"to={config.to}: there is no folder {target.parent}")
+    if config.to:
+        check_target("to", target, folder=False)
+        if not target.parent.exists():
+            raise ConfigError(f"to={config.to}: there is no folder {target.parent}")
     comparison = compare(names, Path(config.studies), Path(config.log))
     print(comparison)
     if config.to:

@@ -12,8 +12,10 @@ first, each a mean over the runs that count (`results.evidence`), or of its own 
                 tells two settings apart: of recorded runs of one setting, six pairs in ten look different
                 (`tests/benchmarks/comparison_trust.py`).
 
-The last two allow neither for picking nor for many pairs. What cannot be compared is refused with the reason, and
-nothing is said about it; what only has to be borne in mind is a note.
+The last two allow neither for picking nor for many pairs. So one that may have been picked by the very run that is
+compared is not told apart either: of 20 trials that are no better than a base of five seeds, the best looks better in
+one study of five (BADLY). What cannot be compared is refused with the reason, and nothing is said about it; what only
+has to be borne in mind is a note.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from results.evidence import LEAST_FREEDOM, Decision
 from results.journal import Parameter
 from results.ranking import BASE
 from results.roles import value_text
-from results.statistics import Floats, difference_interval, resampled_rates, student_quantile
+from results.statistics import Floats, difference_interval, rate_margin, student_quantile, sums_by_work
 from results.verdict import decision_text
 
 Basis: TypeAlias = Literal["one seed", "seeds", "decision"]
@@ -52,8 +54,9 @@ class Difference:
     Attributes:
         difference, low, high: SER of the other less that of the first, a fraction, and its 95 % interval.
         basis: see the module.
-        clear: whether the two settings are told apart: the interval holds seeds and leaves out zero, and the better one
-            has not diverged with any.
+        picked: whether one of the two may have been picked by the run that is compared, for its luck.
+        clear: whether the two settings are told apart: the interval holds seeds and leaves out zero, none was picked,
+            and the better one has not diverged with any.
         seeds, other_seeds: runs that count.
         seed_spread: standard deviation of the SER of one setting over seeds; NaN if unknown.
         staves, works: that both read.
@@ -63,6 +66,7 @@ class Difference:
     low: float
     high: float
     basis: Basis
+    picked: bool
     clear: bool
     seeds: int
     other_seeds: int
@@ -124,15 +128,22 @@ def compare(names: Sequence[str], studies: Path, log: Path) -> Comparison:
         StudyError, LogError: there is none of a name; the message names those there are.
     """
     opened: dict[Path, OpenStudy] = {}
-    if len(names) < 2:
-        raise ConfigError("name two or more to compare: studies, trials as STUDY/NUMBER, or runs of the log as run:63")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise ConfigError(f"{', '.join(twice)}: named twice; name different ones")
     return compared([find(name, studies, log, opened) for name in names])
 
 
 def compared(contestants: Sequence[Contestant]) -> Comparison:
-    """Compare what has been found already: at least two."""
+    """Compare what has been found already.
+
+    Raises:
+        ConfigError: fewer than two.
+    """
+    if len(contestants) < 2:
+        raise ConfigError(
+            "there is nothing to compare with: name two or more, which are studies, trials as STUDY/NUMBER, or runs of "
+            "the log as run:63"
+        )
     first, *others = contestants
     return Comparison(
         tuple(contestants), tuple(_setting_differences(contestants)), tuple(_pair(first, other) for other in others)
@@ -260,7 +271,7 @@ def _decided(first: TrialContestant, decision: Decision) -> Difference:
         ends, seeds = (-ends[0], -ends[2], -ends[1]), (seeds[1], seeds[0])
     clear = decision.verdict != "undecided" and not ends[1] <= 0 <= ends[2]
     staves, works = len(first.samples), first.figures.works or 0
-    return Difference(*ends, "decision", clear, *seeds, decision.seed_spread, staves, works)
+    return Difference(*ends, "decision", False, clear, *seeds, decision.seed_spread, staves, works)
 
 
 def _measured(first: TrialContestant, other: TrialContestant) -> Difference:
@@ -273,16 +284,19 @@ def _measured(first: TrialContestant, other: TrialContestant) -> Difference:
     difference = float((other_S - own_S).sum() / length_S.sum())
     if several:
         by_seeds = student_quantile(ALPHA / 2, freedom) * spread * math.sqrt(1 / len(runs) + 1 / len(other_runs))
-        half = math.hypot(by_seeds, _by_works(other_S - own_S, length_S, works))
+        half = math.hypot(by_seeds, rate_margin(*sums_by_work(works, other_S - own_S, length_S)))
         low, high = difference - half, difference + half
     else:
         low, high = difference_interval(own_S.astype(int), other_S.astype(int), length_S.astype(int), works)
+    picked = _may_be_picked(first) or _may_be_picked(other)
+    apart = several and not picked and not low <= 0 <= high
     return Difference(
         difference=difference,
         low=low,
         high=high,
         basis="seeds" if several else "one seed",
-        clear=several and not low <= 0 <= high and not _diverged(other if high < 0 else first),
+        picked=picked,
+        clear=apart and not _diverged(other if high < 0 else first),
         seeds=len(runs),
         other_seeds=len(other_runs),
         seed_spread=spread,
@@ -304,16 +318,6 @@ def _seed_spread(*studies: OpenStudy) -> tuple[float, int]:
     freedom = sum(len(group) - 1 for group in groups)
     squares = sum(float(np.var(group)) * len(group) for group in groups)
     return (math.sqrt(squares / freedom) if freedom else math.nan), freedom
-
-
-def _by_works(difference_S: Floats, length_S: Floats, works: Sequence[str]) -> float:
-    """Half the width that the choice of works gives it."""
-    _, work_S = np.unique(np.asarray(works, dtype=np.str_), return_inverse=True)
-    difference_W, length_W = (
-        np.bincount(work_S, weights=count).astype(np.float64) for count in (difference_S, length_S)
-    )
-    error = float(resampled_rates(difference_W[None], length_W).std()) * math.sqrt(len(length_W) / (len(length_W) - 1))
-    return student_quantile(ALPHA / 2, len(length_W) - 1) * error
 
 
 def _distances(samples: pa.Table) -> Floats:
@@ -358,7 +362,8 @@ def _notes(first: TrialContestant, other: TrialContestant, difference: Differenc
             for one in both
             if (count := _diverged(one))
         ]
-        notes += [_flattery(one) for one in both if _was_picked(one)]
+        told = [one for one in both if one.trial.rank == 1 or difference.basis == "seeds"]
+        notes += [_luck(one) for one in told if _may_be_picked(one)]
     return notes
 
 
@@ -366,14 +371,14 @@ def _diverged(one: TrialContestant) -> int:
     return sum(trial.state == "diverged" for trial in one.study.repeats(one.trial))
 
 
-def _was_picked(one: TrialContestant) -> bool:
-    """Whether the run that is compared is the one that it was picked by."""
-    return not one.counted and one.trial.rank == 1 and one.trial.origin != BASE and _ranked(one) > 1
+def _may_be_picked(one: TrialContestant) -> bool:
+    """Whether the run that is compared may be what it was picked by, among several; a base is where a search begins."""
+    candidate = one.trial.origin != BASE or one.trial.rank == 1
+    return candidate and not one.counted and sum(trial.ser is not None for trial in one.study.ranking) > 1
 
 
-def _flattery(one: TrialContestant) -> str:
-    return f"{one.name} is the best of {_ranked(one)} trials, chosen on these very staves, which flatters it."
-
-
-def _ranked(one: TrialContestant) -> int:
-    return sum(trial.rank is not None for trial in one.study.ranking)
+def _luck(one: TrialContestant) -> str:
+    tried = sum(trial.repeats is None and trial.ser is not None for trial in one.study.ranking)
+    if one.trial.rank == 1 and tried > 1:
+        return f"{one.name} is the best of {tried} trials, chosen on these very staves, which flatters it."
+    return f"One run of {one.name} is compared: if it was picked by this one, its luck was picked with it."

@@ -24,6 +24,7 @@ from results.journal import Parameter
 from results.log_records import LogRun
 from results.ranking import BASE, RankedTrial, chosen, rank
 from results.roles import setting_text
+from results.samples import is_log_benchmark, works_of
 from results.schema import ERROR_CLASSES
 from results.study import StudyRecord, find_study, read_study
 from results.training_log import find_run, read_log
@@ -32,8 +33,6 @@ from results.winner import winner
 TRAINED_WITH = ("model", "loss", "optimizer", "train")
 """The groups of a configuration that a training depends on; the others say how was searched, and where."""
 SEED = "train.seed"  # told as a figure: it is no setting that would be chosen
-LOG_BENCHMARK = ("photographed", 71, 3)
-"""Source, staves and works of what the runs of the log were measured on (`datasets.sources.photographed`)."""
 
 _RUN = re.compile(r"run:(\d{1,9})", re.ASCII)
 
@@ -173,18 +172,16 @@ class TrialContestant:
         """See there."""
         row, epoch, seconds = self.study.row(self.trial), self.study.last_epoch(self.trial), self.study.tables.seconds
         rates = [_rate(table) for table in self.counted]
-        sources, staves, works = set(self.samples["source"].to_pylist()), len(self.samples), _works(self.samples)
-        as_logged = (sources, staves, works) == ({LOG_BENCHMARK[0]}, *LOG_BENCHMARK[1:])
         return Figures(
             ser=row["ser"],
             low=row["ser_low"],
             high=row["ser_high"],
             mean_ser=sum(rates) / len(rates) if rates else None,
             seeds=len(rates) or None,
-            log_ser=row["log_ser"] if as_logged else None,
+            log_ser=row["log_ser"] if is_log_benchmark(self.samples) else None,
             epochs=row["epochs"],
-            staves=staves or None,
-            works=works or None,
+            staves=len(self.samples) or None,
+            works=works_of(self.samples) or None,
             hours=_hours(row["seconds"]),
             gpu_hours=_hours(row["gpu_seconds"]),
             search_hours=_hours(seconds or None),
@@ -249,10 +246,6 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Pa
 
 def _rate(samples: pa.Table) -> float:
     return float(pc.sum(samples["distance"]).as_py() / max(pc.sum(samples["reference_length"]).as_py(), 1))
-
-
-def _works(samples: pa.Table) -> int:
-    return int(pc.count_distinct(samples["work"]).as_py())
 
 
 def _hours(seconds: float | None) -> float | None:

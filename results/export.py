@@ -27,19 +27,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from datasets.command_line import main
+from datasets.command_line import check_target, main
 from datasets.errors import CorpusError, StudyError
 from datasets.files import new_folder
 from datasets.manifest import Manifest
 from datasets.vocabulary import vocabulary
-from omr_model.predictions import PREDICTIONS_FILE
+from omr_model.layout import DESCRIPTION, WEIGHTS
 from results.evidence import Decision
-from results.exported import DESCRIPTION_FILE, WEIGHTS_FILE, ExportedTrial, collect
+from results.exported import ExportedTrial, collect
 from results.figures import training_curve
 from results.findings import Findings
 from results.gather import to_parquet
-from results.model_card import CARD_FILE, ModelCard, parameters
-from results.portable import write_code
+from results.model_card import CARD_FILE, FILES, PREDICTIONS_FILE, ModelCard, parameters
+from results.portable import COMMAND_FILE, write_code
 from results.ranking import RankedTrial
 from results.read_back import TriedOut, attempt, try_out
 from results.specification import preprocessing, vocabulary_of
@@ -50,6 +50,7 @@ from results.winner import winner_if_any
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
 REPORT_FILE, PAGE_FILE, METRICS_FILE = "report.md", "report.html", "metrics.json"
+EARLIER_FILES = {"samples.parquet", "curve.png"}  # of exports that had no predict.py yet
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def export(config: ExportConfig) -> Export:
     Raises:
         StudyError: no such study or trial, no trial that is completed, a checkpoint that is gone, or a folder
             that is there already.
+        CheckpointError: the weights are damaged.
         OmrError: ONNX is asked for, and its packages are missing.
     """
     source = find_study(Path(config.studies), config.study)
@@ -117,7 +119,7 @@ def export(config: ExportConfig) -> Export:
 def _fill(folder: Path, it: ExportedTrial, source: Path, onnx: bool) -> TriedOut:
     """Write all files; what could not be made is remarked."""
     training = it.training
-    for name in (WEIGHTS_FILE, DESCRIPTION_FILE):
+    for name in (WEIGHTS, DESCRIPTION):
         shutil.copyfile(it.checkpoint / name, folder / name)
     write_code(folder, onnx)
     _write_json(folder / "config.json", it.config)
@@ -134,7 +136,7 @@ def _fill(folder: Path, it: ExportedTrial, source: Path, onnx: bool) -> TriedOut
     tried = replace(tried, remarks=tuple(remark.replace(f"{folder}/", "") for remark in remarks))
     _write_json(folder / METRICS_FILE, _metrics(it, tried))
     files = [CARD_FILE, *(path.relative_to(folder).as_posix() for path in folder.rglob("*"))]
-    card = ModelCard(it, _corpus(it.study.corpus), parameters(folder / WEIGHTS_FILE), tried, files)
+    card = ModelCard(it, _corpus(it.study.corpus), parameters(folder / WEIGHTS), tried, files)
     (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
     return tried
 
@@ -172,13 +174,22 @@ def _metrics(it: ExportedTrial, tried: TriedOut) -> dict[str, Any]:
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
-    """An overwrite replaces an export, and never by accident a folder of another kind."""
+    """An overwrite replaces an export, and never by accident a folder of another kind, or with more in it."""
+    check_target("to", target, folder=True)
+    if target.name in ("", ".."):
+        raise StudyError(f"to={target}: name a folder in another one")
     if not target.exists():
         return
     if not overwrite:
         raise StudyError(f"to={target}: it is there already; choose another folder, or say overwrite=true")
-    if not (target / REPORT_FILE).is_file():
-        raise StudyError(f"to={target}: it holds no export (no {REPORT_FILE}), so it is not overwritten")
+    there = {path.name for path in target.iterdir()}
+    if missing := [name for name in (DESCRIPTION, METRICS_FILE, REPORT_FILE) if name not in there]:
+        raise StudyError(f"to={target}: it holds no export (no {', '.join(missing)}), so it is not overwritten")
+    known = FILES if COMMAND_FILE in there else FILES.keys() | EARLIER_FILES
+    if strange := sorted(there - set(known)):
+        raise StudyError(
+            f"to={target}: it also holds what no export has ({', '.join(strange)}), so it is not overwritten"
+        )
 
 
 def _decided(decision: Decision) -> dict[str, Any]:

@@ -14,14 +14,13 @@ import pyarrow.compute as pc
 from datasets.command_line import typed
 from datasets.errors import StudyError
 from omr_model.config import TrainingConfig
-from results.findings import Findings, findings
+from omr_model.layout import DESCRIPTION, WEIGHTS
+from results.findings import Findings, findings_of
 from results.gather import Tables, gather
 from results.ranking import RankedTrial, chosen, rank
 from results.study import StudyRecord, read_study
 from results.trial_report import TrialReport
 from results.winner import winner
-
-WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -79,16 +78,16 @@ def collect(source: Path, name: str) -> ExportedTrial:
     Raises:
         StudyError: no such study or trial, no trial that is completed, or a checkpoint that is gone.
     """
-    tables = gather(source)
+    study, tables = read_study(source), gather(source)
     ranking = rank(tables.trials)
-    found = findings(source, tables)
+    found = findings_of(study, tables)
     trial = chosen(ranking, name) if name else winner(ranking, found.decisions)
     checkpoint = _checkpoint(source, trial)
     description = _description(checkpoint)
     of_trial = pc.field("trial_id") == trial.trial_id
     epochs = tables.epochs.filter(of_trial)
     return ExportedTrial(
-        study=read_study(source),
+        study=study,
         tables=tables,
         ranking=ranking,
         trial=trial,
@@ -105,14 +104,14 @@ def _checkpoint(study: Path, trial: RankedTrial) -> Path:
     if trial.checkpoint is None:
         raise StudyError(f"trial {trial.number} ({trial.state}) has no checkpoint, so there is nothing to export")
     folder = study / trial.checkpoint
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise StudyError(f"the checkpoint of trial {trial.number} is gone: there is no {folder / WEIGHTS_FILE}")
+    if not (folder / WEIGHTS).is_file():
+        raise StudyError(f"the checkpoint of trial {trial.number} is gone: there is no {folder / WEIGHTS}")
     return folder
 
 
 def _description(checkpoint: Path) -> Mapping[str, Any]:
     """`checkpoint.json`, which `omr_model.checkpoint` writes; read here without waiting for torch."""
-    path = checkpoint / DESCRIPTION_FILE
+    path = checkpoint / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         return {name: description[name] for name in ("config", "epoch")}

@@ -69,18 +69,23 @@ def print_findings(config: FindingsConfig) -> None:
     print(text(found))
 
 
-def findings(folder: Path, tables: Tables | None = None, *, resamples: int = SHARE_RESAMPLES) -> Findings:
+def findings(folder: Path) -> Findings:
     """What the study in `folder` has shown, as it stands now.
-
-    Args:
-        folder: the study's.
-        tables: as they are gathered now, if the caller has them.
-        resamples: for the intervals of the importances' shares; 0 leaves them out, which take most of the time.
 
     Raises:
         StudyError: no study, or a damaged one.
     """
-    study, tables = read_study(folder), tables or gather(folder)
+    return findings_of(read_study(folder), gather(folder))
+
+
+def findings_of(study: StudyRecord, tables: Tables, *, resamples: int = SHARE_RESAMPLES) -> Findings:
+    """What a study has shown, as it was read and gathered.
+
+    Args:
+        study: its record.
+        tables: its tables.
+        resamples: for the intervals of the importances' shares; 0 leaves them out, which take most of the time.
+    """
     ranking = rank(tables.trials)
     rungs = fidelity(study, ranking, tables.epochs)
     decisions = decisions_of(study, tables)

@@ -19,16 +19,16 @@ from datasets.licences import terms
 from datasets.manifest import Manifest
 from datasets.staff import STAFF_SIZES
 from omr_model.config import TrainingConfig
-from omr_model.predictions import PREDICTIONS_FILE
+from omr_model.layout import ATTENTION_FILE, DESCRIPTION, ONNX_FOLDER, WEIGHTS
 from results.exported import ExportedTrial
 from results.portable import COMMAND_FILE, LICENCE_FILE, ONNX_REQUIREMENTS, TORCH_REQUIREMENTS
-from results.read_back import ATTENTION_FILE, ONNX_FOLDER, ReadBack, TriedOut
+from results.read_back import ReadBack, TriedOut
 from results.report_sections import code, table
 from results.schema import ERROR_CLASSES
 from results.trial_report import CURVE_FILE, by_source, provenance, rates
 from results.verdict import interval_text, percent
 
-CARD_FILE = "README.md"
+CARD_FILE, PREDICTIONS_FILE = "README.md", "predictions.parquet"
 JOULES_PER_KILOWATT_HOUR = 3.6e6
 CITATION = """```bibtex
 @inproceedings{li2023tromr,
@@ -46,8 +46,8 @@ FILES = {
     "code": "the part of the project that it runs, with its licence",
     TORCH_REQUIREMENTS: "packages with their versions, for PyTorch",
     ONNX_REQUIREMENTS: "the same for onnxruntime, without PyTorch",
-    "model.safetensors": "the weights",
-    "checkpoint.json": "what rebuilds the model around them",
+    WEIGHTS: "the weights",
+    DESCRIPTION: "what rebuilds the model around them",
     "config.json": "the whole configuration that it was trained with",
     "vocabulary.json": "tokens by branch, in the order of their ids",
     "preprocessing.json": "what becomes of a picture before the model sees it",
@@ -127,10 +127,12 @@ def _front_matter(card: ModelCard) -> str:
 def _summary(card: ModelCard) -> str:
     wrong = 100 * card.it.epoch["ser"]
     rate = f"{percent(card.it.epoch['ser'])}{_interval(card)}"
+    trial, last = card.it.trial, card.it.study.max_epochs
+    unfinished = f" It was not trained to its end: {trial.state} after epoch {trial.epochs} of {last}."
     return (
         f"It reads a picture of {_picture(card)} and writes its symbols. Of 100 symbols it gets some "
         f"{wrong:.0f} wrong, on pieces that it was not trained on, but of the same kind: its symbol error rate on the "
-        f"validation staves of {card.it.study.corpus.name} is {rate}."
+        f"validation staves of {card.it.study.corpus.name} is {rate}.{'' if trial.state == 'completed' else unfinished}"
     )
 
 
@@ -206,7 +208,7 @@ def _usage(files: Sequence[str]) -> str:
         lines.append(f"python -m pip install -r {ONNX_REQUIREMENTS}    # or this: smaller, without PyTorch")
     lines += [
         f"python {COMMAND_FILE} staff.png",
-        f"python {COMMAND_FILE} scans/ to=read/ formats=[musicxml,mei]",
+        f"python {COMMAND_FILE} scans/ to=read/ formats=musicxml,mei",
         f"python {COMMAND_FILE} --help",
     ]
     return "This folder is enough; nothing else of the project is needed.\n\n```sh\n" + "\n".join(lines) + "\n```"
@@ -295,7 +297,7 @@ def _environment(card: ModelCard) -> str:
         ("hardware", _hardware(card)),
         ("this training", _time(card.it.row["seconds"])),
         ("of it on a GPU", _time(card.it.row["gpu_seconds"])),
-        ("energy of its GPU", _energy(card.it.epochs)),
+        ("energy of the device (trainings that share it each count all of it)", _energy(card.it.epochs)),
     ]
     notes = "The search that it comes out of trained other models, too. What it emitted depends on the grid."
     return f"{table(['', ''], rows)}\n\n{notes}"
@@ -313,10 +315,10 @@ def _time(seconds: float | None) -> str:
 
 
 def _energy(epochs: pa.Table) -> str:
-    """Where the driver told it."""
+    """Of the GPU, or of the processor that trained it, where the machine told it."""
     values = epochs["energy_joules"].to_pylist() if "energy_joules" in epochs.column_names else []
     if not values or None in values:
-        return "not told by the driver"
+        return "not told by the machine"
     return f"{sum(values) / JOULES_PER_KILOWATT_HOUR:.3f} kWh"
 
 

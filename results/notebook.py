@@ -10,9 +10,8 @@
     study.figure("best-so-far")             # a figure of its page; `study.figures` names them
     study.compare("depth-2")                # another study, a trial as "depth-2/3", or a run of the log as "run:63"
 
-The tables are read when they are first asked for, and then stay as they were: load again for what a running search
-has added. Columns of whole numbers, truths and texts are pandas' own types that know missing values; states are
-categories; moments are in UTC.
+All of it is read by `load`, and then stays as it was: load again for what a running search has added. Columns of whole
+numbers, truths and texts are pandas' own types that know missing values; states are categories; moments are in UTC.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import pyarrow.compute as pc
 from datasets.command_line import check_choice
 from results.comparison import Comparison, compared
 from results.contestants import Contestant, OpenStudy, TrialContestant, find
-from results.findings import Findings, findings, importance_table, rungs_table
+from results.findings import Findings, findings_of, importance_table, rungs_table
 from results.journal import EndState, Parameter
 from results.page.blocks import Block, Chart, Grid, Prose, Section
 from results.page.plain import fragment, text
@@ -49,7 +48,7 @@ NO_TRIAL = "No trial was completed yet."
 
 
 class Study:
-    """One study, as its folder stood when it was first asked.
+    """One study, as its folder stood when it was loaded.
 
     Attributes:
         folder: where it lies.
@@ -97,7 +96,7 @@ class Study:
     @cached_property
     def findings(self) -> Findings:
         """What the study has shown: decisions, importance, fidelity, cautions."""
-        return findings(self.folder, self._open.tables)
+        return findings_of(self.record, self._open.tables)
 
     @property
     def verdict(self) -> str:
@@ -140,6 +139,7 @@ class Study:
             log: the training log.
 
         Raises:
+            ConfigError: no others.
             StudyError, LogError: there is none of a name, or no trial of a study was completed.
         """
         return self.best.compare(*others, log=log)

@@ -2,7 +2,7 @@
 
 pip install -r requirements.txt
 python predict.py staff.png
-python predict.py scans/ to=read/ formats=[musicxml]
+python predict.py scans/ to=read/ formats=musicxml
 python predict.py --help
 """
 

@@ -1,7 +1,7 @@
 """An export tried out before it is handed over: the copied weights read a few validation staves again.
 
 What keeps that from being done is remarked and loses nobody an export: the corpus may be gone, torch not installed.
-A disk that is full is another matter, and so is what was asked for by name (ONNX).
+A disk that is full is another matter, and so are weights that are damaged and what was asked for by name (ONNX).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from datasets.errors import CorpusError, OmrError
+from datasets.errors import CheckpointError, CorpusError, OmrError
+from datasets.files import DISK_ERRORS
 from datasets.images import Gray
 from datasets.notation import parse_written
 from datasets.shards import PreparedCorpus
 from datasets.vocabulary import Vocabulary
+from omr_model.layout import ATTENTION_FILE, ONNX_FOLDER
 from omr_model.metrics import score_staff
 from omr_model.reading import Reading
 from results.study import CorpusRecord
@@ -29,7 +31,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
 Made = TypeVar("Made")
 
 STAVES = 9  # odd, so that the one in the middle is the median
-ATTENTION_FILE, ONNX_FOLDER = "figures/attention.png", "onnx"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def try_out(folder: Path, corpus: CorpusRecord, samples: pa.Table, words: Vocabu
         onnx: write the model for onnxruntime as well.
 
     Raises:
+        CheckpointError: the weights are damaged.
         OmrError: ONNX was asked for, and cannot be written.
     """
     remarks: list[str] = []
@@ -92,12 +94,14 @@ def try_out(folder: Path, corpus: CorpusRecord, samples: pa.Table, words: Vocabu
 
 
 def attempt(remarks: list[str], what: str, make: Callable[[], Made]) -> Made | None:
-    """What `make` gives; None and a remark if it fails. But a disk that is full stays an error."""
+    """What `make` gives; None and a remark if it fails. A disk that is full and damaged weights stay errors."""
     try:
         return make()
-    except OSError:
+    except CheckpointError:
         raise
-    except Exception as error:  # whatever torch, a figure's library or a damaged file comes up with
+    except Exception as error:  # whatever torch, a figure's library or a corpus that cannot be read comes up with
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise
         why = str(error) if isinstance(error, OmrError) else f"{type(error).__name__}: {error}"
         remarks.append(f"{what}: {why}")
         return None

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.command_line import main
+from datasets.command_line import check_target, main
 from datasets.files import write_atomically
 from results.page.blocks import Page
 from results.page.causes import cautions_blocks, fidelity_blocks, importance_blocks
@@ -44,8 +44,10 @@ class ReportConfig:
 def report(config: ReportConfig) -> None:
     """Write a study's page: one HTML file that needs no network."""
     folder = find_study(Path(config.studies), config.study)
+    to = Path(config.to) if config.to else folder / PAGE_FILE
+    check_target("to", to, folder=False)
     subject = Subject.of(folder)
-    print(_write(subject, Path(config.to) if config.to else folder / PAGE_FILE, _kept_export(subject)))
+    print(_write(subject, to, _kept_export(subject)))
 
 
 def write_report(folder: Path, to: Path, exported: Path | None = None) -> Path:

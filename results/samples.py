@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datasets.notation import format_semantic
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # it imports torch, which readers of reports need not wait fo
     from omr_model.evaluation import StaffResult
 
 SAMPLES_FILE = "samples.parquet"
+LOG_BENCHMARK = ("photographed", 71, 3)
+"""Source, staves and works of what the runs of the training log were measured on (`datasets.sources.photographed`)."""
 _STUDY_COLUMNS = ("study", "trial_id")  # known to the study alone; `results.gather` adds them
 
 
@@ -36,3 +39,14 @@ def write_samples(staves: Sequence[StaffResult], epoch: int, path: Path) -> None
         columns[f"distance_{name}"] = [staff.score.by_class.get(name, 0) for staff in staves]  # type: ignore[call-overload]
     schema = pa.schema([field for field in SAMPLES if field.name not in _STUDY_COLUMNS])
     pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+
+
+def works_of(samples: pa.Table) -> int:
+    """How many works they are from."""
+    return int(pc.count_distinct(samples["work"]).as_py())
+
+
+def is_log_benchmark(samples: pa.Table) -> bool:
+    """Whether a trial's samples are of the training log's own photographs: on others, `log_ser` is no figure of it."""
+    sources = set(samples["source"].to_pylist())
+    return (sources, len(samples), works_of(samples)) == ({LOG_BENCHMARK[0]}, *LOG_BENCHMARK[1:])

@@ -59,6 +59,11 @@ def _seeds(found: Difference) -> str:
 def _judgement(pair: Pair, found: Difference) -> str:
     if found.basis == "one seed":
         return "of two trainings; it takes more seeds to tell two settings apart"
+    if found.picked and not found.low <= 0 <= found.high:
+        return (
+            "they are not told apart: one may have been picked by the very run that is compared, on these staves; it "
+            "takes more seeds of it"
+        )
     if not found.clear:
         return "they are not told apart"
     return f"{pair.other if found.high < 0 else pair.first} is better, by more than pieces and seeds explain"

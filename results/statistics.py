@@ -57,7 +57,7 @@ def ser_interval(
     Returns:
         Low and high; both NaN where there is no telling: fewer than two works, or nothing to read.
     """
-    distance_W, length_W = _sums_by_work(works, distances, lengths)
+    distance_W, length_W = sums_by_work(works, distances, lengths)
     return percentiles(_resampled_ser(distance_W, length_W, resamples, seed), level)
 
 
@@ -75,7 +75,7 @@ def difference_interval(
 
     Wholly above zero: the first setting is better on works like these. The rest is as in `ser_interval`.
     """
-    first_W, second_W, length_W = _sums_by_work(works, distances, other_distances, lengths)
+    first_W, second_W, length_W = sums_by_work(works, distances, other_distances, lengths)
     return percentiles(_resampled_ser(second_W - first_W, length_W, resamples, seed), level)
 
 
@@ -89,7 +89,7 @@ def share_interval(hits: Counts, works: Works, *, level: float = 0.95) -> Interv
     Returns:
         Low and high; both NaN with fewer than two works.
     """
-    hit_W, staves_W = _sums_by_work(works, hits, np.ones(len(hits), dtype=np.int64))
+    hit_W, staves_W = sums_by_work(works, hits, np.ones(len(hits), dtype=np.int64))
     count, staves = len(staves_W), float(staves_W.sum())
     if count < 2:
         return NO_INTERVAL
@@ -115,6 +115,18 @@ def resampled_rates(count_XW: Floats, length_W: Floats, *, resamples: int = 2000
     readable_R = length_R > 0
     rate_XR: Floats = (count_XW @ times_drawn_RW.T)[:, readable_R] / length_R[readable_R]
     return rate_XR
+
+
+def rate_margin(count_W: Floats, length_W: Floats, *, level: float = 0.95) -> float:
+    """Half the width of the interval of a rate by the choice of works; NaN with fewer than two.
+
+    The bootstrap's standard error and Student's t: with few works percentiles are too near each other.
+    """
+    works = len(length_W)
+    if works < 2:
+        return float("nan")
+    error = float(resampled_rates(count_W[None], length_W)[0].std()) * float(np.sqrt(works / (works - 1)))
+    return student_quantile((1 - level) / 2, works - 1) * error
 
 
 def largest_deviations(resampled_XR: Floats) -> Floats:
@@ -159,7 +171,7 @@ def student_quantile(upper_tail: float, freedom: int) -> float:
     return -float(stdtrit(freedom, upper_tail))
 
 
-def _sums_by_work(works: Works, *counts: Counts) -> list[Floats]:
+def sums_by_work(works: Works, *counts: Counts | Floats) -> list[Floats]:
     """Each count summed over the staves of a work, [W]."""
     _, work_of_staff = np.unique(np.asarray(works, dtype=np.str_), return_inverse=True)
     return [np.bincount(work_of_staff, weights=np.asarray(count)).astype(np.float64) for count in counts]

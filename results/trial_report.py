@@ -25,6 +25,7 @@ from results.report_sections import (
     setting,
     table,
 )
+from results.samples import is_log_benchmark
 from results.schema import ERROR_CLASSES, SER_BRANCHES
 from results.statistics import ser_interval
 from results.study import StudyRecord
@@ -97,8 +98,9 @@ def rates(study: StudyRecord, trial: RankedTrial, epoch: Mapping[str, Any], samp
             (f"errors in {name}", percent(epoch[f"ser_class_{name}"]), _interval(samples, name) if told else "")
             for name in ERROR_CLASSES
         ),
-        ("as the training log measured it", percent(epoch["log_ser"]), ""),
     ]
+    if is_log_benchmark(samples):
+        rows.append(("as the training log measured it", percent(epoch["log_ser"]), ""))
     scored_in = study.config.get("train", {}).get("scored_in")
     words = f" Both were written in the {scored_in} vocabulary first." if scored_in else ""
     notes = (

@@ -30,6 +30,7 @@ def close(config: SearchConfig, outcome: Outcome) -> None:
 
     Raises:
         StudyError: no trial was trained to the end, or something could not be written.
+        CheckpointError: the weights of the best trial are damaged.
         LogError: the log is damaged.
         KeyboardInterrupt: the search was interrupted.
     """
@@ -67,7 +68,7 @@ def _export(config: SearchConfig) -> tuple[Path | None, OmrError | OSError | Non
         found, exported = best.findings, best.folder
         for remark in best.remarks:
             print(f"export     {remark}")
-    except (StudyError, OSError) as error:
+    except (OmrError, OSError) as error:
         found, problem = findings(folder), error
     try:
         write_findings(folder, found)

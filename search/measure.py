@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from datasets.errors import ConfigError, OmrError
 from datasets.shards import PreparedCorpus
 from omr_model.config import TrainingConfig, replace_fields
+from omr_model.layout import RESUME
 from search.cost import Measurement
 from search.resources import trials_on_a_gpu
 
@@ -240,7 +241,7 @@ def _checkpoint(trainer: Trainer, record: EpochRecord) -> _Written:
         write_samples(record.evaluation.staves, record.epoch, folder / SAMPLES_FILE)
         seconds = time.monotonic() - began
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    samples, resume = sizes.pop(SAMPLES_FILE), sizes.pop(checkpoint.RESUME)
+    samples, resume = sizes.pop(SAMPLES_FILE), sizes.pop(RESUME)
     return _Written(seconds, sum(sizes.values()), samples, resume)
 
 

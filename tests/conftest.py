@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on models this small, threads wait for each other
 
@@ -16,6 +17,9 @@ from hypothesis import settings
 from datasets.prepare import prepare
 from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
+
+if TYPE_CHECKING:
+    from omr_model.model import TrOMR
 
 settings.register_profile("omr", deadline=None)  # shared machines stall; time is no property of the code
 settings.load_profile("omr")
@@ -47,3 +51,12 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def corpus(corpora: Path) -> PreparedCorpus:
     """Those 80 staves, open."""
     return PreparedCorpus.open(corpora / "engraved-short")
+
+
+@pytest.fixture(scope="session")
+def with_onnx(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrOMR, Path]:
+    """A restless model and the folder of its checkpoint, which has `onnx/`; exported once for all tests."""
+    from tests.onnx_models import AS_PUBLISHED, save_with_onnx  # torch takes seconds to import
+
+    folder = tmp_path_factory.mktemp("with onnx") / "model"
+    return save_with_onnx(AS_PUBLISHED, folder), folder

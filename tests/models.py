@@ -72,8 +72,9 @@ def random_batch(config: ModelConfig = SMALL, staves: int = 3, symbols: int = 6,
 
 def save_model(model: TrOMR, folder: Path) -> Path:
     """A checkpoint that nobody has trained."""
-    from omr_model.checkpoint import WEIGHTS, Checkpoint, write_description
+    from omr_model.checkpoint import Checkpoint, write_description
     from omr_model.decoding import DECODING
+    from omr_model.layout import WEIGHTS
 
     folder.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)

@@ -3,7 +3,8 @@
 Verovio's drawing of `datasets.scores.mei_document`, stripped to its shapes. It has no ids, style sheet or font, so that
 any number of them can stand in one page; it takes the colour of the text around it, and its size, too. What is marked
 stands in a group of class `wrong`, in a colour of its own and within a box, since colour alone does not tell everybody.
-A page may set another `color` for `.wrong`.
+A page may set another `color` for `.wrong`. A note without a pitch, which `Vocabulary.decode` makes C0, has a crossed
+head on the middle line: down there nobody would look for it, and its ledger lines would fill the page.
 
 This process may die in Verovio, so it belongs into a worker (`datasets.workers`).
 """
@@ -49,6 +50,7 @@ _SIGNS = {"clef": "clef", "keySig": "keySignature", "meterSig": "timeSignature"}
 _PLACE = re.compile(r"translate\((-?[\d.]+), (-?[\d.]+)\) scale\(([\d.]+), [\d.]+\)")
 _ID = re.compile(r"([scf])(\d+)(?:-\d+)?")
 _NUMBER = re.compile(r"-?[\d.]+")
+_NO_PITCH, _CROSS = ' pname="c" oct="0"', ' loc="4" head.shape="x"'  # in MEI
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def draw_marked(symbols: Sequence[Symbol], marked: Collection[int]) -> MarkedSta
     transcript = transcribe(symbols)
     wrong = _without_joiners(symbols, marked)
     drawing = _Drawing(transcript, wrong)
-    drawing.walk(ET.fromstring(_engraved(write_mei(transcript))))
+    drawing.walk(ET.fromstring(_engraved(write_mei(transcript).replace(_NO_PITCH, _CROSS))))
     hidden = [f"symbol {index + 1}, {symbols[index]}, is not drawn" for index in sorted(wrong - drawing.shown)]
     remarks = (*transcript.remarks, *hidden)
     said = f"{len(wrong)} of {len(symbols)} symbols marked: {', '.join(str(symbols[index]) for index in sorted(wrong))}"

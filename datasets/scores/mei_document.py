@@ -9,6 +9,7 @@ Every element has the id `s` and the index of its symbol, a chord `c` and a ferm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from xml.sax.saxutils import escape
@@ -20,6 +21,7 @@ from datasets.scores.transcript import Event, Head, Tie, Transcript, WrittenMeas
 
 SOFTWARE = "omr-search"
 """What a document names as its origin."""
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
 <mei xmlns="http://www.music-encoding.org/ns/mei" meiversion="5.0">
@@ -42,6 +44,11 @@ _UNITS_OF_SIGNS = {"C": 4, "C/": 2}
 _GAPS = {Fraction(4, value): value for value in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)}
 
 
+def xml_text(text: str) -> str:
+    """Any text, as a file's name may be, as XML can have it: U+FFFD for other characters (XML 1.0, production 2)."""
+    return _NO_XML.sub("\ufffd", text)
+
+
 def to_mei(symbols: Sequence[Symbol], title: str = "") -> str:
     """The symbols as MEI 5, a grand staff as two staves.
 
@@ -55,7 +62,7 @@ def write_mei(transcript: Transcript, title: str = "") -> str:
     writers = [_StaffWriter(number, staff) for number, staff in enumerate(transcript.staves, start=1)]
     rows = max(1, *(len(staff.measures) for staff in transcript.staves))
     return _DOCUMENT.format(
-        title=escape(title),
+        title=escape(xml_text(title)),
         software=SOFTWARE,
         brace=' symbol="brace"' if len(writers) > 1 else "",
         definitions="".join(writer.definition() for writer in writers),

@@ -20,7 +20,7 @@ from fractions import Fraction
 
 from datasets.notation import FERMATA, Symbol
 from datasets.scores.measures import key_sharps
-from datasets.scores.mei_document import SOFTWARE
+from datasets.scores.mei_document import SOFTWARE, xml_text
 from datasets.scores.transcript import (
     Event,
     Head,
@@ -67,7 +67,7 @@ def write_musicxml(transcript: Transcript, title: str = "") -> str:
     """A transcript as MusicXML 4.0."""
     root = ET.Element("score-partwise", version="4.0")
     if title:
-        _add(_add(root, "work"), "work-title", title)
+        _add(_add(root, "work"), "work-title", xml_text(title))
     _add(_add(_add(root, "identification"), "encoding"), "software", SOFTWARE)
     part_name = _add(_add(_add(root, "part-list"), "score-part", id="P1"), "part-name", "Music")
     part_name.set("print-object", "no")

@@ -4,8 +4,9 @@
     expected error (ECE) mean distance of the two over the bins (Naeini et al., AAAI 2015; Guo et al., arXiv 1706.04599)
     risk-coverage  share of the errors among the least sure symbols (Geifman & El-Yaniv, arXiv 1705.08500)
 
-A predicted symbol is right if the best alignment puts it on an equal one; a printed symbol that was missed has no
-confidence, and no part in any of this. Works are resampled, not symbols: those of one piece err together.
+A predicted symbol is right if the best alignment puts it on an equal one. A printed symbol that was missed has no
+confidence: it is an error that no checking of symbols finds, and has no other part in this. Works are resampled, not
+symbols: those of one piece err together.
 
 The ECE of a perfectly calibrated model is above zero, because chance moves every bin, and a bootstrap of it is higher
 still. But it cannot be further from the true one than the bins are from theirs, all differences added up, and how far
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from results.page.blocks import Block, Chart, Fold, Grid, Prose, Row
 from results.page.rates import percent_range
 from results.page.readings import ReadStaff
-from results.statistics import NO_INTERVAL, Floats, Interval, percentiles, resampled_rates, share_interval
+from results.statistics import NO_INTERVAL, Floats, Interval, rate_margin, resampled_rates, share_interval
 from results.verdict import percent
 
 BINS = 10
@@ -64,9 +65,9 @@ class Calibration:
         surplus, surplus_interval: mean confidence less `right`; above zero it is too sure.
         threshold: below this confidence lies the least sure tenth.
         wrong_below: the share of that tenth that is wrong.
-        found: (share of the symbols that were checked, the least sure first; share of the errors among them); empty
-            without an error.
-        found_in_tenth: that share at a tenth; NaN without an error.
+        found: (share of the symbols that were checked, the least sure first; share of all errors among them, with the
+            symbols that were missed); empty without a wrong symbol.
+        found_in_tenth: that share at a tenth; NaN without a wrong symbol.
     """
 
     bins: Sequence[Bin]
@@ -104,8 +105,8 @@ def calibration_blocks(staves: Sequence[ReadStaff]) -> list[Block]:
                 ]
             )
         ]
-    found = calibrate(confidence, right, works)
     missed = sum(i is None for staff in recorded for i, _ in staff.pairs)
+    found = calibrate(confidence, right, works, missed)
     return [
         Prose(paragraphs=[_sentences(found, missed)]),
         Row(blocks=[_reliability_chart(found), *([_found_chart(found)] if found.found else [])]),
@@ -113,13 +114,16 @@ def calibration_blocks(staves: Sequence[ReadStaff]) -> list[Block]:
     ]
 
 
-def calibrate(confidence_S: Floats, right_S: npt.NDArray[np.bool_], works_S: Sequence[str]) -> Calibration:
+def calibrate(
+    confidence_S: Floats, right_S: npt.NDArray[np.bool_], works_S: Sequence[str], missed: int = 0
+) -> Calibration:
     """Compare confidence with truth over S predicted symbols.
 
     Args:
         confidence_S: that the model gave each, 0 to 1.
         right_S: whether it is.
         works_S: the piece of each.
+        missed: printed symbols that none of them stands for.
     """
     order = np.argsort(confidence_S, kind="stable")
     sure_S, true_S = confidence_S[order], right_S[order].astype(np.float64)
@@ -133,20 +137,23 @@ def calibrate(confidence_S: Floats, right_S: npt.NDArray[np.bool_], works_S: Seq
     tenth = max(1, round(CHECKED * len(sure_S)))
     wrong_found_S = np.cumsum(1 - true_S)
     wrong = float(wrong_found_S[-1])
+    errors = wrong + missed
     shown = np.unique(np.linspace(0, len(sure_S), CURVE_POINTS + 1).round().astype(int))
-    found = [(n / len(sure_S), float(wrong_found_S[n - 1]) / wrong if n else 0.0) for n in map(int, shown) if wrong]
+    found = [(n / len(sure_S), float(wrong_found_S[n - 1]) / errors if n else 0.0) for n in map(int, shown) if wrong]
+    surplus = float((sure_S - true_S).mean())
+    margin = rate_margin(gap_BW.sum(axis=0), symbols_W)
     return Calibration(
         bins=[_bin(sure_S[bin_S == one], true_S[bin_S == one], work_S[bin_S == one]) for one in range(BINS)],
         right=float(true_S.mean()),
         error=error,
         error_interval=error_interval,
         error_by_chance=error_by_chance,
-        surplus=float((sure_S - true_S).mean()),
-        surplus_interval=percentiles(resampled_rates(gap_BW.sum(axis=0, keepdims=True), symbols_W)[0]),
+        surplus=surplus,
+        surplus_interval=(surplus - margin, surplus + margin),
         threshold=float(sure_S[tenth - 1]),
         wrong_below=float(1 - true_S[:tenth].mean()),
         found=found,
-        found_in_tenth=float(wrong_found_S[tenth - 1]) / wrong if wrong else float("nan"),
+        found_in_tenth=float(wrong_found_S[tenth - 1]) / errors if wrong else float("nan"),
     )
 
 
@@ -188,7 +195,7 @@ def _sentences(found: Calibration, missed: int) -> str:
     if found.found:
         told.append(
             f"Of the symbols below a confidence of {percent(found.threshold)}, {percent(found.wrong_below)} are wrong: "
-            f"checking the least sure {100 * CHECKED:.0f} % finds {percent(found.found_in_tenth)} of the errors."
+            f"checking the least sure {100 * CHECKED:.0f} % finds {percent(found.found_in_tenth)} of all errors."
         )
     if missed:
         told.append(
@@ -259,6 +266,7 @@ def _reliability_chart(found: Calibration) -> Chart:
 
 
 def _found_chart(found: Calibration) -> Chart:
+    most = found.found[-1][1]
     x = {"field": "checked", "type": "quantitative", "title": "symbols checked, the least sure first"}
     y = {"field": "found", "type": "quantitative", "title": "errors found"}
     rate = {"axis": {"format": "%"}, "scale": {"domain": [0, 1]}}
@@ -268,27 +276,29 @@ def _found_chart(found: Calibration) -> Chart:
         "width": "container",
         "height": 300,
         "layer": [
-            _diagonal("checked", "found"),
+            _diagonal("checked", "found", round(most, 4)),
             {"mark": "line", "encoding": {"x": x | rate, "y": y | rate, "tooltip": tooltip}},
         ],
     }
-    half = next((n for n, share in found.found if share >= 0.5), 1.0)
     return Chart(
         name="errors-found",
         title="Errors found by checking",
         spec=spec,
         description=(
             "Share of the errors found against share of the symbols checked. The least sure "
-            f"{100 * CHECKED:.0f} % hold {percent(found.found_in_tenth)} of the errors; half of the errors lie in the "
-            f"least sure {percent(half)}."
+            f"{100 * CHECKED:.0f} % hold {percent(found.found_in_tenth)} of the errors; all of the symbols hold "
+            f"{percent(most)}{'' if most == 1 else ', and the others are symbols that were missed'}."
         ),
-        caption="Errors in predicted symbols. The dashed diagonal is what checking symbols at random finds.",
+        caption=(
+            "Share of all errors; printed symbols that were missed are not found by checking those that were written. "
+            "The dashed line is what checking symbols at random finds."
+        ),
     )
 
 
-def _diagonal(x: str, y: str) -> dict[str, Any]:
+def _diagonal(x: str, y: str, end: float = 1) -> dict[str, Any]:
     return {
-        "data": {"values": [{x: 0, y: 0}, {x: 1, y: 1}]},
+        "data": {"values": [{x: 0, y: 0}, {x: 1, y: end}]},
         "mark": {"type": "line", "strokeDash": [4, 4], "strokeWidth": 1, "opacity": 0.6},
         "encoding": {"x": {"field": x, "type": "quantitative"}, "y": {"field": y, "type": "quantitative"}},
     }

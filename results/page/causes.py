@@ -39,7 +39,10 @@ def importance_blocks(subject: Subject) -> Section:
     else:
         blocks.insert(0, Prose(paragraphs=["Nothing that was searched moves any errors by more than noise does."]))
     table = to_blocks(importance_section(found, fidelity), "importance-table", "Importance")
-    return Section(name="importance", title=title, blocks=[*blocks, Fold(title="The same as a table", blocks=table)])
+    told_above = [block for block in table if not isinstance(block, Points)]
+    return Section(
+        name="importance", title=title, blocks=[*blocks, Fold(title="The same as a table", blocks=told_above)]
+    )
 
 
 def _heat_map(subject: Subject) -> Chart:
@@ -96,7 +99,8 @@ def _heat_map(subject: Subject) -> Chart:
         ),
         caption=(
             f"{found.trials} trials, compared after epoch {found.epoch} ({found.when}). A number is the parameter's "
-            "share in a column; a dot is what shuffled trials show, too, and means nothing."
+            "share in a column (PED-ANOVA); a dot is what shuffled trials show, too, and means nothing. A branch is "
+            "one of the decoder's outputs; the other columns but the first are classes of errors."
         ),
     )
 

@@ -91,9 +91,10 @@ def by_part(look: Look, parts: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=parts, range=[look[part] for part in parts])
 
 
-def near(padding: float = 8) -> alt.Scale:
-    """A scale that begins and ends near the data, that many pixels beyond."""
-    return alt.Scale(zero=False, nice=False, padding=padding)
+def near(padding: float = 8, of: Sequence[float] = ()) -> alt.Scale:
+    """A scale that begins and ends near the data, so many pixels beyond; `of` are those of all charts that share it."""
+    domain = [min(of), max(of)] if len(set(of)) > 1 else alt.Undefined
+    return alt.Scale(zero=False, nice=False, padding=padding, domain=domain)
 
 
 def there(parts: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from results.page.opening import HOUR, hours_text
 from results.page.subject import Subject
 
 GIB, KWH = 2**30, 3.6e6
-REPEATS = "trained again"
+REPEATS = "repeats"
 STOPPED = ("pruned", "paused")
 
 
@@ -70,7 +70,7 @@ def _energy(rows: Sequence[Mapping[str, Any]]) -> KeyFigure:
 def _bar(subject: Subject, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
     column = "gpu_seconds" if subject.on_gpu else "seconds"
     hours = {name: _total(of, column) for name, of in groups.items()}
-    unit, per_hour = ("hours", 1) if sum(hours.values()) >= 2 else ("minutes", 60)
+    unit, per_hour = _unit(subject)
     rows = [{"state": name, "time": hours[name] * per_hour, "trials": len(of)} for name, of in groups.items()]
     chart = (
         inline(rows)
@@ -92,26 +92,34 @@ def _bar(subject: Subject, groups: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 
 def _table(subject: Subject, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Grid:
     named = {**groups, "all": subject.rows} if len(groups) > 1 else groups
+    unit, per_hour = _unit(subject)
+    columns = {"seconds": f"training, {unit}"} | ({"gpu_seconds": f"GPU time, {unit}"} if subject.on_gpu else {})
     rows = [
         (
             name,
             str(len(of)),
             str(sum(row["epochs"] for row in of)),
-            f"{_total(of, 'seconds'):,.2f}",
-            f"{_total(of, 'gpu_seconds'):,.2f}",
+            *(f"{_total(of, column) * per_hour:,.2f}" for column in columns),
         )
         for name, of in named.items()
     ]
     return Grid(
         name="cost-table",
         title="Cost by what became of the trials",
-        header=["trials", "number", "epochs", "training, hours", "GPU time, hours"],
+        header=["trials", "number", "epochs", *columns.values()],
         rows=rows,
         caption=(
-            "Of the epochs that stand: what was trained again after a crash is counted once. Saved is what the trials "
-            "that were stopped would have trained more, as a share of what the search would have trained without."
+            "Of the epochs that stand: what had to be redone after a crash is counted once. Repeats train a trial of "
+            "the search again with other seeds. Saved is what the trials that were stopped would "
+            "have trained more, as a share of what the search would have trained without."
         ),
     )
+
+
+def _unit(subject: Subject) -> tuple[str, int]:
+    """Of the section's times, and how many of them are an hour: minutes where there are few hours."""
+    hours = _total(subject.rows, "gpu_seconds" if subject.on_gpu else "seconds")
+    return ("hours", 1) if hours >= 2 else ("minutes", 60)
 
 
 def _total(rows: Sequence[Mapping[str, Any]], column: str) -> float:

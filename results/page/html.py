@@ -4,7 +4,7 @@ Charts are Vega-Lite, written with Altair and drawn by the Vega that `vl-convert
 its interpreter 0.9 MB, where the whole plotly.js is 4.5 MB and would fill the page by itself; Vega draws SVG, which
 prints sharp and has ARIA roles. Choices:
 
-- The file asks nobody: its content security policy forbids every request, and every script but its own two, which it
+- The file asks nobody: its content security policy forbids every request, and every script but its own, which it
   knows by their hash. Vega's expressions are interpreted, so that nothing in the page is ever evaluated as a script.
 - The data stand once, column by column, whatever number of charts draw them.
 - Texts come from anywhere and are escaped here; `` `code` `` in them is set as code.
@@ -47,11 +47,12 @@ def to_html(page: Page) -> str:
         "charts": {chart.name: {"spec": _bare(chart.spec), "large": chart.large} for chart in charts},
         "datasets": {one.name: _columns(one) for one in page.datasets if one.name in wanted},
     }
-    scripts = [*([_bundle()] if charts else []), _read("page.js")]
+    first, scripts = _read("first.js"), [*([_bundle()] if charts else []), _read("page.js")]
     return _template().render(
         page=page,
-        policy=_policy(scripts),
+        policy=_policy([first, *scripts]),
         style=Markup(_style()),
+        first=Markup(first),
         scripts=[Markup(script) for script in scripts],
         data=Markup(_json(data)),
     )
@@ -114,8 +115,8 @@ def _template() -> jinja2.Template:
 
 
 def _inline(text: str) -> Markup:
-    """A text, escaped, its code as code."""
-    return Markup(re.sub(r"`([^`]+)`", _code, str(escape(text))))
+    """A text, escaped, its code as code; a number and its percent sign stay on one line."""
+    return Markup(re.sub(r"`([^`]+)`", _code, re.sub(r"(?<=\d) %", "\u00a0%", str(escape(text)))))
 
 
 def _code(found: re.Match[str]) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import altair as alt
 
 from results.findings import NO_VERDICT
-from results.page.blocks import Block, Chart, KeyFigure, KeyFigures, Prose, Section
+from results.page.blocks import Block, Chart, Grid, KeyFigure, KeyFigures, Prose, Section
 from results.page.charts import dumped, inline
 from results.page.subject import Subject
 from results.replay import latest_confirm
+from results.roles import NOT_USED, value_text
 from results.verdict import against_base, decision_text, interval_text, percent, rate_of_seeds
 
 HOUR, GIB = 3600, 2**30
@@ -28,6 +29,7 @@ def opening(subject: Subject) -> Section:
         Prose(paragraphs=[*told, *([] if found.decisions or not found.verdict else [NO_VERDICT])]),
         *_interval(subject),
         _figures(subject),
+        *_settings(subject),
     ]
     return Section(name="verdict", title="Verdict", blocks=blocks)
 
@@ -94,6 +96,30 @@ def _spec(rows: list[dict[str, Any]], worthwhile: float) -> dict[str, Any]:
     )
 
 
+def _settings(subject: Subject) -> list[Block]:
+    """What the trials that the verdict names are: where they differ from the base."""
+    numbers = {one.candidate for one in subject.findings.decisions} | (
+        {subject.winner.number} if subject.winner else set()
+    )
+    base = subject.base
+    named = [trial for trial in subject.own if trial.number in numbers and trial != base]
+    if base is None or not named:
+        return []
+    rows = [
+        [f"`{target}`", *(value_text(trial.params.get(target)) for trial in (base, *named))]
+        for target in subject.study.parameters
+        if any(trial.params.get(target) != base.params.get(target) for trial in named)
+    ]
+    grid = Grid(
+        name="settings",
+        title="The settings compared",
+        header=["parameter", f"base, trial {base.number}", *(f"trial {trial.number}" for trial in named)],
+        rows=rows,
+        caption=f"Where they differ; a value that is {NOT_USED} is left out by the trial's other values.",
+    )
+    return [grid]
+
+
 def _figures(subject: Subject) -> KeyFigures:
     own, rows = subject.own, subject.rows
     states = Counter(trial.state for trial in own)
@@ -138,8 +164,13 @@ def hours_text(hours: float) -> str:
 
 
 def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f} points"
+    return f"{_signed(difference)} points"
 
 
 def _range(row: dict[str, Any]) -> str:
-    return f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    return f"{_signed(row['low'])} to {_signed(row['high'])}"
+
+
+def _signed(difference: float) -> str:
+    """In points, with a minus sign as the axes have it."""
+    return f"{100 * difference:+.1f}".replace("-", "\u2212")

@@ -6,10 +6,7 @@
   const drawn = new Map(); // element -> view
 
   // A file's storage may be forbidden: the choice then lasts as long as the page.
-  const remembered = {
-    get() { try { return localStorage.getItem("theme"); } catch { return null; } },
-    set(name) { try { localStorage.setItem("theme", name); } catch { /* see above */ } },
-  };
+  const remember = (name) => { try { localStorage.setItem("theme", name); } catch { /* see above */ } };
   const theme = () => root.dataset.theme || (dark.matches ? "dark" : "light");
 
   const rows = new Map();
@@ -77,12 +74,11 @@
     toggle.setAttribute("aria-label", `Switch to the ${other} colours`);
   }
   function retheme() { labelled(); return drawAll(theme(), [...drawn.keys()]); }
-  if (["light", "dark"].includes(remembered.get())) root.dataset.theme = remembered.get();
   toggle.hidden = false;
   labelled();
   toggle.addEventListener("click", () => {
     root.dataset.theme = theme() === "dark" ? "light" : "dark";
-    remembered.set(root.dataset.theme);
+    remember(root.dataset.theme);
     retheme();
   });
   dark.addEventListener("change", () => { if (!root.dataset.theme) retheme(); });

@@ -38,7 +38,7 @@ from results.page.markdown import to_blocks
 from results.page.subject import BASE, BEST, JUDGED, Subject
 from results.ranking import base
 from results.report_sections import scientific
-from results.roles import NUISANCE, Effect, effects, in_thirds, value_text, with_role
+from results.roles import NUISANCE, Effect, Level, effects, in_thirds, value_text, with_role
 from results.verdict import percent
 
 MOST_SHOWN = 12  # parameters whose plots are seen at once
@@ -61,7 +61,8 @@ def parameters_section(subject: Subject) -> Section:
     text = (
         "A mark is a trial, at the SER where it ended or stands. Trials that were not trained to the end (crosses) are "
         "shown at the epoch that they reached, so they cannot be compared with the others. A sampler that learns tries "
-        "good regions more often and moves parameters together: what looks like one's effect may be another's."
+        "good regions more often and moves parameters together: what looks like one's effect may be another's. All "
+        "plots have the same axis of SER, which does not begin at 0."
     )
     blocks: list[Block] = [
         Prose(paragraphs=[text, left_out(subject, MOST_MARKS)]),
@@ -86,7 +87,8 @@ def _axis(subject: Subject, place: int, name: str, parts: list[str]) -> Chart:
         if numeric
         else alt.X(f"{field}:N", title=target, axis=alt.Axis(labelAngle=0))
     )
-    y = alt.Y("ser:Q", title=SER, axis=percent_axis(), scale=near())
+    rates = [trial.ser for trial in subject.scored if trial.ser is not None]
+    y = alt.Y("ser:Q", title=SER, axis=percent_axis(), scale=near(of=rates))
     marks = (
         alt.Chart(alt.NamedData(TRIALS))
         .transform_filter(f"!datum.again && isValid(datum.{field}) && isValid(datum.ser)")
@@ -116,26 +118,35 @@ def _best_over_nuisances(subject: Subject) -> list[Block]:
     if not told:
         return []
     nuisances = with_role(subject.study, NUISANCE)
-    charts = [_effect(effect, place) for place, effect in enumerate(told, start=1)]
+    reached = [end for effect in told for level in effect.levels for end in _ends_of_best(level)]
+    charts = [_effect(effect, place, near(10, reached)) for place, effect in enumerate(told, start=1)]
     over = "over the nuisance parameters" if nuisances else "over all else that was searched"
     table = to_blocks(scientific(subject.study, subject.ranking), "best-over", "Scientific parameters")
     intro = Prose(
         paragraphs=[
             f"The scientific parameters, each value at its best {over}: the lowest SER among the trials that had it "
-            "and were trained to the end, with the interval of that one trial."
+            "and were trained to the end (so many in brackets), with the interval of that one trial. A value that was "
+            "tried more often had more chances, and one trial may stand for several values: rows that lie close are "
+            "not told apart here."
         ]
     )
     return [intro, Row(blocks=charts), Fold(title="The same as tables", blocks=table)]
 
 
-def _effect(effect: Effect, place: int) -> Chart:
+def _ends_of_best(level: Level) -> list[float]:
+    best = level.comparable[:1]
+    return [end for one in best for end in (one.ser, one.ser_low, one.ser_high) if end is not None]
+
+
+def _effect(effect: Effect, place: int, scale: alt.Scale) -> Chart:
     rows: list[dict[str, Any]] = []
     for level in effect.levels:
         if level.comparable:
             best = level.comparable[0]
-            mark = " (base)" if base(level.trials) is not None else ""
+            mark = ", base" if base(level.trials) is not None else ""
+            name = f"{level.name}{mark} ({len(level.comparable)})"
             ends = {"ser": best.ser, "low": best.ser_low, "high": best.ser_high}
-            rows.append({"level": f"{level.name}{mark}", "trial": best.number, "of": len(level.comparable), **ends})
+            rows.append({"level": name, "trial": best.number, "of": len(level.comparable), **ends})
     data = inline(rows).encode(y=alt.Y("level:N", title=None, sort=None))
     title = "best SER, 95 % interval"
     tooltip = [
@@ -144,7 +155,6 @@ def _effect(effect: Effect, place: int) -> Chart:
         alt.Tooltip("of:Q", title="trials to the end"),
         alt.Tooltip("ser:Q", title="SER", format=".2%"),
     ]
-    scale = near(10)
     chart = alt.layer(
         data.mark_rule(strokeWidth=3, opacity=0.55, strokeCap="round", color="$blue").encode(
             x=alt.X("low:Q", title=title, axis=percent_axis(), scale=scale), x2="high:Q"
@@ -171,10 +181,11 @@ def _parallel(subject: Subject) -> list[Block]:
         "axis:N",
         title=None,
         sort=names,
-        axis=alt.Axis(labelAngle=-30, grid=True, labelLimit=140, labelOverlap=False, labelPadding=18),
+        axis=alt.Axis(labelAngle=-30, grid=True, labelLimit=220, labelOverlap=False, labelPadding=18, domain=False),
         scale=_spread(),
     )
     y = alt.Y("place:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.05, 1.05], nice=False))
+    rates = [trial.ser for trial in drawn if trial.ser is not None]
     lines = alt.Chart(alt.NamedData(PARALLEL)).transform_filter("isValid(datum.place)")
     tooltip = [
         alt.Tooltip("number:Q", title="trial", format="d"),
@@ -196,7 +207,7 @@ def _parallel(subject: Subject) -> list[Block]:
             color=alt.Color(
                 "ser:Q",
                 title=SER,
-                scale=alt.Scale(range=["$ink", "$line"], interpolate="rgb"),
+                scale=alt.Scale(domain=[min(rates), max(rates)], range=["$ink", "$grey"], interpolate="rgb"),
                 legend=alt.Legend(format="%", gradientLength=160),
             ),
         )
@@ -220,7 +231,7 @@ def _parallel(subject: Subject) -> list[Block]:
     ends = [{"axis": name, "place": place, "text": text} for name, *texts in _ends(subject) for place, text in texts]
     label = inline(ends).encode(x=x, y=y, text="text:N")
     low = label.transform_filter("datum.place == 0").mark_text(dy=16, fontSize=11, color="$muted")
-    high = label.transform_filter("datum.place == 1").mark_text(dy=-12, fontSize=11, color="$muted")
+    high = label.transform_filter("datum.place > 0").mark_text(dy=-12, fontSize=11, color="$muted")
     layers = [crowd, *([named] if shown else []), low, high]
     chart = alt.layer(*layers).resolve_scale(color="independent").properties(width="container", height=320)
     caption = (
@@ -240,15 +251,14 @@ def _parallel(subject: Subject) -> list[Block]:
 
 
 def _ends(subject: Subject) -> list[tuple[Any, ...]]:
-    """Of each axis its name, and what stands at its lower and its upper end."""
+    """Of each axis its name, and what stands at its lower and its upper end; a single value in the middle."""
     trials = compared_trials(subject)
     found: list[tuple[Any, ...]] = []
     for name, (target, *_) in zip(parameter_names(subject), subject.parameters, strict=True):
         values: list[Any] = [trial.params[target] for trial in trials if trial.params.get(target) is not None]
         ordered = sorted(values if all(map(is_number, values)) else map(value_text, values))
-        found.append(
-            (name, *((place, value_text(value)) for place, value in ((0, ordered[0]), (1, ordered[-1])) if ordered))
-        )
+        ends = [(0.5, ordered[0])] if len(set(ordered)) == 1 else [(0, ordered[0]), (1, ordered[-1])] if ordered else []
+        found.append((name, *((place, value_text(value)) for place, value in ends)))
     rates = [trial.ser for trial in trials if trial.ser is not None]
     return [*found, (SER_AXIS, (0, percent(min(rates))), (1, percent(max(rates))))]
 

@@ -68,7 +68,10 @@ def _intervals(subject: Subject) -> list[Block]:
             f"trial {best.number} with {percent(best.ser)}, last trial {shown[-1].number} with "
             f"{percent(shown[-1].ser)}. The table below has the figures."
         ),
-        caption=f"Each trained with one seed, on the same staves; intervals by the choice of works.{more}",
+        caption=(
+            "Each trained with one seed; intervals by the choice of works. All were read on the same staves, so two "
+            f"whose intervals overlap may differ all the same. The axis does not begin at 0.{more}"
+        ),
     )
     return [figure]
 
@@ -107,7 +110,8 @@ def progress_section(subject: Subject) -> Section:
             "A mark is a trial, where it ended or stands. The line is the best so far: the lowest SER among the trials "
             "that completed as many epochs as any had by then. A low SER of a trial that was stopped early does not "
             "count, so a mark may lie below the line, and the line rises where a longer training takes the place of "
-            "shorter ones. " + left_out(subject, MOST_MARKS)
+            "shorter ones; it goes on as long as repeats are trained. The axis of SER does not begin at 0. "
+            + left_out(subject, MOST_MARKS)
         ),
         large=len(shown) > LARGE,
     )

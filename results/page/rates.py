@@ -60,11 +60,10 @@ class Grouping:
     groups: Sequence[Group]
 
 
-def rate_blocks(staves: Sequence[ReadStaff]) -> list[Block]:
-    """Charts of the SER by class and by group, and the figures in a fold."""
-    classes = by_class(staves)
-    grouped = groupings(staves)
-    charts = [_group_chart(grouping) for grouping in grouped if len(grouping.groups) > 1]
+def rate_blocks(staves: Sequence[ReadStaff], classes: Sequence[Group], grouped: Sequence[Grouping]) -> list[Block]:
+    """Charts of these staves' SER by class and by group (`by_class`, `groupings`), and the figures in a fold."""
+    overall = _overall(staves)
+    charts = [_group_chart(grouping, overall) for grouping in grouped if len(grouping.groups) > 1]
     return [
         _class_chart(classes),
         *([Row(blocks=charts)] if charts else []),
@@ -97,14 +96,14 @@ def groupings(staves: Sequence[ReadStaff]) -> list[Grouping]:
     return [grouping for grouping in found if grouping.groups]
 
 
-def hard_groups(staves: Sequence[ReadStaff]) -> list[tuple[Grouping, Group]]:
-    """The groups whose SER lies plainly above that of all staves, the highest first.
+def hard_groups(staves: Sequence[ReadStaff], grouped: Sequence[Grouping]) -> list[tuple[Grouping, Group]]:
+    """The groups of these staves whose SER lies plainly above that of all of them, the highest first.
 
     By so many standard errors (of its interval's lower half) that chance calls one of all the groups that are looked at
     hard in 5 % of studies (Bonferroni).
     """
-    compared = [(one, group) for one in groupings(staves) if len(one.groups) > 1 for group in one.groups]
-    overall = sum(staff.distance for staff in staves) / max(1, sum(staff.length for staff in staves))
+    compared = [(one, group) for one in grouped if len(one.groups) > 1 for group in one.groups]
+    overall = _overall(staves)
     normal = NormalDist()
     stretch = normal.inv_cdf(1 - FAMILY_ERROR / max(1, len(compared))) / normal.inv_cdf(0.975)
     hard = [
@@ -113,6 +112,11 @@ def hard_groups(staves: Sequence[ReadStaff]) -> list[tuple[Grouping, Group]]:
         if group.works >= LEAST_WORKS and group.edits.rate - stretch * (group.edits.rate - group.low) > overall
     ]
     return sorted(hard, key=lambda found: -found[1].edits.rate)
+
+
+def _overall(staves: Sequence[ReadStaff]) -> float:
+    """SER of all of them."""
+    return sum(staff.distance for staff in staves) / max(1, sum(staff.length for staff in staves))
 
 
 def percent_range(interval: Interval, form: str) -> str:
@@ -177,22 +181,27 @@ def _class_chart(classes: Sequence[Group]) -> Chart:
         description=f"Bars that add up to the SER: {told or 'there is no error'}.",
         caption=(
             "Every error belongs to one class (that of the printed symbol; of a made-up one its own), so the bars add "
-            "up to the SER. 95 % intervals by bootstrap over works."
+            "up to the SER. Notes are whole ones: missed, made up, or taken for something else. 95 % intervals by "
+            "bootstrap over works."
         ),
     )
 
 
-def _group_chart(grouping: Grouping) -> Chart:
+def _group_chart(grouping: Grouping, overall: float) -> Chart:
+    few = any(group.works < LEAST_WORKS for group in grouping.groups)
     return Chart(
         name=f"ser-by-{grouping.name}",
         title=grouping.title,
-        spec=_spec([group for group in grouping.groups if group.edits.length], "point", "SER"),
+        spec=_spec([group for group in grouping.groups if group.edits.length], "point", "SER", overall),
         description="; ".join(
             f"{group.name}: {group.ser}{percent_range((group.low, group.high), ' (95 % interval {})')}"
             for group in grouping.groups
         )
         + ".",
-        caption=_CAPTIONS.get(grouping.name, "") + "95 % intervals by bootstrap over works.",
+        caption=(
+            f"{_CAPTIONS.get(grouping.name, '')}In brackets, how many staves. Dashed: the SER of all. 95 % intervals "
+            f"by bootstrap over works{', too narrow where these are fewer than ' + str(LEAST_WORKS) if few else ''}."
+        ),
     )
 
 
@@ -203,10 +212,16 @@ _CAPTIONS = {
 }
 
 
-def _spec(groups: Sequence[Group], mark: str, title: str) -> dict[str, Any]:
-    """Rows from top to bottom: a mark at each group's SER over its interval."""
+def _spec(groups: Sequence[Group], mark: str, title: str, overall: float | None = None) -> dict[str, Any]:
+    """Rows from top to bottom: a mark at each group's SER over its interval; a line at the SER of all."""
+    compared = overall is not None
     rows = [
-        {"group": group.name, "ser": group.edits.rate, "staves": group.staves, "errors": group.edits.distance}
+        {
+            "group": f"{group.name} ({group.staves:,})" if compared else group.name,
+            "ser": group.edits.rate,
+            "staves": group.staves,
+            "errors": group.edits.distance,
+        }
         | ({} if np.isnan(group.low) else {"low": group.low, "high": group.high})
         for group in groups
     ]
@@ -226,9 +241,18 @@ def _spec(groups: Sequence[Group], mark: str, title: str) -> dict[str, Any]:
         "width": "container",
         "height": ROW_HEIGHT * len(rows),
         "layer": [
+            *([_line_at(overall, x)] if overall is not None else []),
             {"mark": marked, "encoding": {"x": x | {"field": "ser"}, "y": y, "tooltip": tooltip}},
             {"mark": {"type": "rule"}, "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y}},
         ],
+    }
+
+
+def _line_at(rate: float, x: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data": {"values": [{"all": rate}]},
+        "mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.6},
+        "encoding": {"x": x | {"field": "all"}},
     }
 
 

@@ -65,7 +65,7 @@ def staves_blocks(staves: Sequence[ReadStaff], corpus: CorpusRecord) -> list[Blo
     told = [_choice_words(median)]
     if any(symbol.pitch == NO_PITCH for one in shown for symbol in one.staff.prediction):
         told.append(
-            f"A note deep below the staff ({NO_PITCH}) is one that the model took for a note and gave no pitch."
+            f"A crossed note head on the middle line is a note that was given no pitch (`{NO_PITCH}` as text)."
         )
     if isinstance(images, str):
         told.append(images)

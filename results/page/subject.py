@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from results.findings import Findings, findings
+from results.findings import Findings, findings_of
 from results.gather import Tables, gather
 from results.ranking import RankedTrial, base, rank
 from results.roles import together
@@ -45,14 +45,12 @@ class Subject:
         Raises:
             StudyError: no study, or a damaged one.
         """
-        tables = gather(folder)
-        found, ranking = (
-            findings(folder, tables, resamples=0),
-            rank(tables.trials),
-        )  # no page shows the shares' intervals
+        study, tables = read_study(folder), gather(folder)
+        ranking = rank(tables.trials)
+        found = findings_of(study, tables, resamples=0)  # no page shows the shares' intervals
         return cls(
             folder=folder,
-            study=read_study(folder),
+            study=study,
             tables=tables,
             ranking=ranking,
             findings=found,

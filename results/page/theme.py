@@ -7,6 +7,8 @@ from typing import Any
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
+_NUMBERS = {"decimal": ".", "thousands": ",", "grouping": [3], "currency": ["$", ""], "percent": "\u00a0%"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
@@ -46,7 +48,8 @@ class Theme:
         return {
             "background": None,
             "font": FONT,
-            "padding": 4,
+            "padding": {"left": 4, "top": 4, "right": 14, "bottom": 4},  # the last label of an axis is wider than it
+            "locale": {"number": _NUMBERS},
             "view": {"stroke": None},
             "axis": {
                 **text,

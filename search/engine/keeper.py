@@ -19,6 +19,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from omr_model.layout import RESUME, WEIGHTS
 from results.ranking import BASE
 from results.replay import Replay, TrialHistory
 from results.study import ENGINE_FOLDER
@@ -26,7 +27,6 @@ from search.config import SearchConfig
 from search.disk import GIGABYTE
 from search.recovery import OPEN
 
-WEIGHTS, RESUME = "model.safetensors", "resume.pt"  # as `omr_model.checkpoint` names them, which needs torch
 SCRATCH = f"{ENGINE_FOLDER}/unfinished"  # where trials write before Tune takes what they wrote
 TAKEN_OVER = "checkpoint_of_trial_*"  # copied from another trial of a population; no journal names it
 LAST_WHOLE = 2

@@ -32,12 +32,14 @@ import pyarrow.parquet as pq
 
 from datasets.command_line import guarded
 from datasets.errors import DivergedError
+from omr_model.layout import DESCRIPTION, RESUME, WEIGHTS
+from results import read_back
 from results.journal import Journal
 from search import run as command
 from search import study
 from search.engine.cluster import ENVIRONMENT
 from search.engine.trial import TrialJob
-from tests.studies import metrics, samples
+from tests.studies import metrics, samples, unloadable
 
 for variable, value in ENVIRONMENT.items():  # Ray reads it when it is imported, here before the search would
     os.environ.setdefault(variable, value)
@@ -45,7 +47,6 @@ for variable, value in ENVIRONMENT.items():  # Ray reads it when it is imported,
 from search.engine import trial, tuning  # noqa: E402
 from search.engine.searcher import METRIC, METRICS, NOTE, NUMBER, SEED, SETTINGS, STEP  # noqa: E402
 
-WEIGHTS, DESCRIPTION, RESUME = "model.safetensors", "checkpoint.json", "resume.pt"  # as `omr_model.checkpoint` has them
 DROPOUT = "model.decoder.dropout"
 DAY = 86400.0
 
@@ -95,6 +96,7 @@ def drive(words: Sequence[str], pretence: Pretence, said: str) -> None:
     trainable = functools.partial(pretended_trial, pretence=pretence)
     tuning.run_trials = functools.partial(tuning.run_trials, trainable=trainable)
     study.estimate = lambda _: None  # it builds models, with torch
+    read_back._load = unloadable
     if pretence.full_after is not None:
         _fill_disk(pretence.full_after)
     if pretence.clock_jumps:

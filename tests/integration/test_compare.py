@@ -65,6 +65,16 @@ def test_a_mistake_gets_one_message_and_writes_nothing(
     assert sorted(studies.rglob("*")) == before
 
 
+def test_a_folder_is_no_file_and_a_file_no_folder(
+    studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.html").mkdir()
+    (tmp_path / "page.md").touch()
+    for to, message in (("page.html", "this is a folder; name a file"), ("page.md/page.md", "page.md is no folder")):
+        assert run(studies, "one", "two", f"to={tmp_path / to}") == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_page_and_a_markdown_file_say_the_same(
     studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

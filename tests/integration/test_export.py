@@ -1,8 +1,10 @@
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import matplotlib.image
@@ -10,14 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datasets.errors import CheckpointError, StudyError
+from datasets.errors import CheckpointError, ConfigError, StudyError
 from results.export import Export, ExportConfig, export, export_trial
 from results.export import _write_page as write_page
+from results.read_back import _load as load
 from results.winner import winner_of
-from tests.studies import FakeTrial, checkpoint_of, make_study
+from tests.studies import FakeTrial, checkpoint_of, make_study, unloadable
 
 BEST = FakeTrial(2, (0.9, 0.4, 0.2), params={"model.decoder.dropout": 0.25, "loss.kind": "a|b"})
 LUCKY = FakeTrial(1, (0.1,), "pruned")
+TRIALS = (FakeTrial(0, (0.9, 0.6, 0.5), origin="base"), LUCKY, BEST, FakeTrial(3, (), "failed"))
 FILES = [
     "README.md",
     "checkpoint.json",
@@ -37,9 +41,15 @@ FILES = [
 
 
 @pytest.fixture(autouse=True)
-def _a_page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page of a study has tests of its own, and takes a while to draw."""
-    monkeypatch.setattr("results.export._write_page", lambda folder, *_: (folder / "report.html").write_text("<html>"))
+def _drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of a study has tests of its own, and takes a while to draw; so does the curve (`exported` has it)."""
+    monkeypatch.setattr("results.export._write_page", _a_page_at_once)
+    monkeypatch.setattr("results.read_back._load", unloadable)
+    monkeypatch.setattr("results.export.training_curve", lambda _epochs, _title, path: path.touch())
+
+
+def _a_page_at_once(folder: Path, *_: object) -> None:
+    (folder / "report.html").write_text("<html>")
 
 
 @pytest.fixture
@@ -51,8 +61,19 @@ def empty(tmp_path: Path) -> Path:
 @pytest.fixture
 def studies(empty: Path) -> Path:
     """With one study in it."""
-    make_study(empty, [FakeTrial(0, (0.9, 0.6, 0.5), origin="base"), LUCKY, BEST, FakeTrial(3, (), "failed")])
+    make_study(empty, TRIALS)
     return empty
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The best trial of that study, once for all who only look at it."""
+    studies = tmp_path_factory.mktemp("exported") / "studies"
+    make_study(studies, TRIALS)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("results.export._write_page", _a_page_at_once)
+        patched.setattr("results.read_back._load", unloadable)
+        return run(studies)
 
 
 def run(studies: Path, **fields: object) -> Export:
@@ -60,18 +81,17 @@ def run(studies: Path, **fields: object) -> Export:
     return export(ExportConfig(**config))  # type: ignore[arg-type]
 
 
-def test_the_best_trial_is_a_folder_of_its_own(studies: Path) -> None:
-    exported = run(studies)
+def test_the_best_trial_is_a_folder_of_its_own(exported: Export) -> None:
     assert exported.trial.number == BEST.number
     assert sorted(path.name for path in exported.folder.iterdir()) == FILES
-    source = studies / "demo" / checkpoint_of(BEST)
+    source = exported.folder.parent / "studies" / "demo" / checkpoint_of(BEST)
     for name in ("model.safetensors", "checkpoint.json"):
         assert (exported.folder / name).read_bytes() == (source / name).read_bytes()
     assert json.loads((exported.folder / "config.json").read_text()) == {"model": {"decoder": {"dropout": 0.1}}}
 
 
-def test_metrics_and_samples_are_those_of_the_trial(studies: Path) -> None:
-    folder = run(studies).folder
+def test_metrics_and_samples_are_those_of_the_trial(exported: Export) -> None:
+    folder = exported.folder
     found = json.loads((folder / "metrics.json").read_text())
     assert found["trial"]["params.model.decoder.dropout"] == 0.25
     assert found["trial"]["started"].startswith("2023-11-14T")
@@ -80,8 +100,7 @@ def test_metrics_and_samples_are_those_of_the_trial(studies: Path) -> None:
     assert set(samples["trial_id"].to_pylist()) == {BEST.trial_id}
 
 
-def test_the_report_says_what_a_reader_asks(studies: Path) -> None:
-    exported = run(studies)
+def test_the_report_says_what_a_reader_asks(exported: Export) -> None:
     report = (exported.folder / "report.md").read_text()
     for text in (
         "# Trial 2 of study demo",
@@ -124,8 +143,8 @@ def test_a_mixture_is_told_by_corpus(studies: Path) -> None:
     assert "| diw | 3 | no music: 2.33 symbols written per strip |  |" in report
 
 
-def test_of_one_corpus_there_is_no_table_by_corpus(studies: Path) -> None:
-    assert "By corpus" not in (run(studies).folder / "report.md").read_text()
+def test_of_one_corpus_there_is_no_table_by_corpus(exported: Export) -> None:
+    assert "By corpus" not in (exported.folder / "report.md").read_text()
 
 
 def test_the_difference_to_the_base_is_there_for_machines(empty: Path) -> None:
@@ -148,8 +167,8 @@ def test_what_was_rejected_with_other_seeds_is_not_exported(empty: Path) -> None
     assert [(one["candidate"], one["verdict"]) for one in metrics["decisions"]] == [(1, "reject")]
 
 
-def test_the_curve_is_a_picture(studies: Path) -> None:
-    height, width, _ = matplotlib.image.imread(run(studies).folder / "figures/curve.png").shape
+def test_the_curve_is_a_picture(exported: Export) -> None:
+    height, width, _ = matplotlib.image.imread(exported.folder / "figures/curve.png").shape
     assert (height, width) == (640, 1600)
 
 
@@ -225,7 +244,35 @@ def test_an_export_is_replaced_only_on_request(studies: Path) -> None:
 def test_a_folder_of_another_kind_is_never_replaced(studies: Path) -> None:
     with pytest.raises(StudyError, match="holds no export"):
         run(studies, to=str(studies), overwrite=True)
+    (studies / "report.md").touch()
+    with pytest.raises(StudyError, match="holds no export"):
+        run(studies, to=str(studies), overwrite=True)
     assert (studies / "demo" / "study.json").exists()
+
+
+def test_a_folder_with_more_than_an_export_is_never_replaced(studies: Path) -> None:
+    notes = run(studies).folder / "notes.txt"
+    notes.touch()
+    with pytest.raises(StudyError, match=r"it also holds what no export has \(notes\.txt\)"):
+        run(studies, overwrite=True)
+    assert notes.exists()
+
+
+def test_an_export_of_an_earlier_version_is_replaced(studies: Path) -> None:
+    earlier = {"report.md", "checkpoint.json", "metrics.json", "samples.parquet", "curve.png"}
+    (studies.parent / "best").mkdir()
+    for name in earlier:
+        (studies.parent / "best" / name).touch()
+    assert sorted(path.name for path in run(studies, overwrite=True).folder.iterdir()) == FILES
+
+
+def test_a_target_that_cannot_be_is_refused(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run(studies).folder)
+    for target in (".", ".."):
+        with pytest.raises(StudyError, match="name a folder in another one"):
+            run(studies, to=target, overwrite=True)
+    with pytest.raises(ConfigError, match=r"to=report\.md/x: report\.md is no folder"):
+        run(studies, to="report.md/x")
 
 
 def test_a_failed_export_leaves_what_was_there(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,31 +287,41 @@ def test_a_failed_export_leaves_what_was_there(studies: Path, monkeypatch: pytes
     assert sorted(path.name for path in studies.parent.iterdir()) == ["best", "studies"]
 
 
-def test_weights_that_cannot_be_loaded_lose_nobody_the_export(studies: Path) -> None:
-    exported = run(studies)
+def test_what_is_not_installed_loses_nobody_the_export(exported: Export) -> None:
     assert len(exported.remarks) == 2
     assert exported.remarks[0] == "The weights were not read back: the corpus is no longer where the study had it"
-    assert exported.remarks[1].startswith("The weights were not loaded again: checkpoint.json is damaged")
+    assert exported.remarks[1].startswith("The weights were not loaded again: ModuleNotFoundError")
     metrics = json.loads((exported.folder / "metrics.json").read_text())
     assert (metrics["read_back"], metrics["remarks"]) == (None, list(exported.remarks))
     card = (exported.folder / "README.md").read_text()
     assert all(remark in card for remark in exported.remarks)
 
 
-def test_onnx_that_was_asked_for_and_cannot_be_written_is_an_error(studies: Path) -> None:
+@pytest.mark.parametrize("onnx", [False, True])
+def test_damaged_weights_are_not_handed_over(studies: Path, monkeypatch: pytest.MonkeyPatch, onnx: bool) -> None:
+    monkeypatch.setattr("results.read_back._load", load)
     with pytest.raises(CheckpointError, match="damaged"):
+        run(studies, onnx=onnx)
+    assert not (studies.parent / "best").exists()
+
+
+def test_onnx_that_was_asked_for_and_cannot_be_written_is_an_error(studies: Path) -> None:
+    with pytest.raises(ModuleNotFoundError):
         run(studies, onnx=True)
     assert not (studies.parent / "best").exists()
 
 
-def test_a_full_disk_is_no_remark(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(("number", "is_remark"), [(errno.ENOSPC, False), (errno.EROFS, False), (errno.EACCES, True)])
+def test_a_full_disk_is_no_remark_and_a_file_that_cannot_be_read_is(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_remark: bool
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("results.export._write_page", full)
-    with pytest.raises(OSError, match="No space left"):
-        run(studies)
-    assert not (studies.parent / "best").exists()
+    monkeypatch.setattr("results.export._write_page", fails)
+    with nullcontext() if is_remark else pytest.raises(OSError, match=os.strerror(number)):
+        assert os.strerror(number) in run(studies).remarks[-1]
+    assert (studies.parent / "best").exists() == is_remark
 
 
 def test_the_command_prints_verdict_and_remarks(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -19,6 +20,7 @@ import yaml
 from datasets.images import encode_png
 from datasets.shards import PreparedCorpus
 from omr_model import checkpoint
+from omr_model.predict import open_reader
 from omr_model.trainer import EpochRecord, Trainer
 from results.export import Export, ExportConfig, export
 from results.journal import EpochReported, Journal, TrialEnded, TrialStarted
@@ -133,6 +135,17 @@ def test_what_is_read_again_is_what_was_recorded(exported: Export) -> None:
         assert (exported.folder / name).stat().st_size > 1000
 
 
+def test_both_runtimes_are_as_sure(exported: Export, corpus: PreparedCorpus) -> None:
+    """Of a model with batch norm and without attention on attention; `test_onnx` has those of other kinds."""
+    staves = corpus.staves("validation")
+    images = [staves.image(place) for place in range(5)]
+    by_torch, by_onnx = (open_reader(exported.folder, runtime, "cpu").read(images) for runtime in ("torch", "onnx"))
+    assert [staff.symbols for staff in by_onnx] == [staff.symbols for staff in by_torch]
+    for one, other in zip(by_onnx, by_torch, strict=True):
+        np.testing.assert_allclose(one.confidences, other.confidences, atol=1e-4)
+    assert len({round(staff.confidence, 4) for staff in by_torch}) > 1
+
+
 def test_the_card_is_valid_and_lists_every_file(exported: Export) -> None:
     _, front, body = (exported.folder / "README.md").read_text().split("---\n", 2)
     fields: dict[str, Any] = yaml.safe_load(front)
@@ -159,6 +172,7 @@ def test_requirements_are_pinned_for_each_runtime(exported: Export) -> None:
 def test_what_differs_is_counted(studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a search in another precision: a symbol more was recorded on each staff."""
     monkeypatch.setattr("results.export._write_page", lambda *_: None)
+    monkeypatch.setattr("results.read_back._draw", lambda *_: None)
     other = tmp_path / "studies"
     shutil.copytree(studies, other)
     path = other / "small" / "saved" / SAMPLES_FILE

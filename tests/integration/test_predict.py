@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from datasets.errors import CheckpointError, ConfigError, ImageError
 from datasets.images import encode_png
-from datasets.notation import format_semantic
+from datasets.notation import format_semantic, parse
 from omr_model import predict as module
 from omr_model.decoding import greedy
 from omr_model.model import TrOMR
-from omr_model.onnx_model import OnnxReader, export_onnx
+from omr_model.onnx_model import OnnxReader
 from omr_model.predict import PredictJob, open_reader, predict, run
-from omr_model.predictions import MOST_SHOWN
+from omr_model.predictions import MOST_SHOWN, Prediction, print_predictions, to_parquet
 from omr_model.reading import Reading
 from omr_model.torch_reader import TorchReader
-from tests.contracts.model import restless
-from tests.models import SMALL, random_batch, save_model
+from tests.models import random_batch, save_model
 
 
 @pytest.fixture(scope="module")
-def model() -> TrOMR:
-    torch.manual_seed(0)
-    model = TrOMR(SMALL)
-    restless(model, SMALL)
-    return model
+def model(with_onnx: tuple[TrOMR, Path]) -> TrOMR:
+    return with_onnx[0]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(model: TrOMR, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(with_onnx: tuple[TrOMR, Path]) -> Path:
     """With `onnx/` beside the weights, as an export has it."""
-    folder = save_model(model, tmp_path_factory.mktemp("models") / "small")
-    export_onnx(model, folder / "onnx")
-    return folder
+    return with_onnx[1]
 
 
 @pytest.fixture
@@ -96,10 +93,10 @@ def test_a_folder_goes_to_files_and_a_table(
     predict(
         PredictJob(checkpoint=str(checkpoint), image=str(scans), to=str(to), formats=formats, batch_size=batch_size)
     )
-    names = [f"{name}.{form}" for name in ("a", "b.jpeg", "b.png") for form in sorted(formats)]
-    assert sorted(path.name for path in to.iterdir()) == [*names, "predictions.parquet"]
+    names = [f"{name}.{form}" for name in ("a.png", "b.jpeg", "b.png") for form in sorted(formats)]
+    assert sorted(path.name for path in to.iterdir()) == [*names, "readings.parquet"]
     assert (to / "b.jpeg.semantic").read_text() == format_semantic(readings["b.jpeg"].symbols) + "\n"
-    rows = {row["file"]: row for row in pq.read_table(to / "predictions.parquet").to_pylist()}
+    rows = {row["file"]: row for row in pq.read_table(to / "readings.parquet").to_pylist()}
     assert rows.keys() == readings.keys()
     for name, reading in readings.items():
         assert rows[name]["symbols"] == len(reading.symbols)
@@ -140,7 +137,90 @@ def test_what_cannot_be_read_is_passed_over_and_said(
     with pytest.raises(ImageError, match=r"1 of 4 files in .* could not be read; the rest were"):
         predict(PredictJob(checkpoint=str(checkpoint), image=str(scans), to=str(tmp_path / "read"), batch_size=1))
     assert "skipped: " in capsys.readouterr().err
-    assert pq.read_table(tmp_path / "read" / "predictions.parquet").num_rows == 3
+    assert pq.read_table(tmp_path / "read" / "readings.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize("image", ["a.png", ""])
+def test_nothing_is_replaced_unasked(checkpoint: Path, scans: Path, image: str) -> None:
+    """A corpus has the label of a picture beside it, under the same name."""
+    label = scans / ("a.semantic" if image else "a.png.semantic")
+    label.write_text("the truth")
+    job = PredictJob(checkpoint="no checkpoint: nothing is loaded", image=str(scans / image), to=str(scans))
+    with pytest.raises(ConfigError, match=rf"{label.name} would be replaced; .*overwrite=true"):
+        predict(job)
+    assert label.read_text() == "the truth"
+    predict(replace(job, checkpoint=str(checkpoint), overwrite=True))
+    assert label.read_text() != "the truth"
+
+
+def test_what_was_read_before_is_not_replaced_unasked(checkpoint: Path, scans: Path, tmp_path: Path) -> None:
+    job = PredictJob(checkpoint=str(checkpoint), image=str(scans), to=str(tmp_path / "read"))
+    predict(job)
+    with pytest.raises(ConfigError, match=r"a\.png\.semantic and 3 more would be replaced"):
+        predict(job)
+    predict(replace(job, overwrite=True))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "names"),
+    [
+        (["a.png", "b.jpg"], ["a", "b"]),
+        (["a.png", "a.jpg", "a.png.png"], ["a.png", "a.jpg", "a.png.png"]),
+        (["a.png", "A.jpg"], ["a.png", "A.jpg"]),
+    ],
+)
+def test_no_two_pictures_have_one_name(pictures: list[str], names: list[str]) -> None:
+    assert list(module._names([Path(name) for name in pictures]).values()) == names
+
+
+def test_a_name_that_nobody_can_write_loses_nothing_else(
+    checkpoint: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("e" * 250 + ".png", "\udcff.png"):
+        (scans / name).write_bytes((scans / "a.png").read_bytes())
+    formats = ("semantic", "musicxml", "mei")
+    job = PredictJob(checkpoint=str(checkpoint), image=str(scans), to=str(tmp_path / "read"), formats=formats)
+    with pytest.raises(ImageError, match="1 of 5 files"):
+        predict(job)
+    assert "File name too long" in capsys.readouterr().err
+    rows = pq.read_table(tmp_path / "read" / "readings.parquet").to_pylist()
+    assert {row["file"] for row in rows} == {"a.png", "b.jpeg", "b.png", "\ufffd.png"}
+    predict(replace(job, image=str(scans / "\udcff.png"), to=""))
+
+
+def test_a_full_disk_ends_it(checkpoint: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_files", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict(PredictJob(checkpoint=str(checkpoint), image=str(scans), to=str(tmp_path / "read")))
+
+
+@pytest.mark.parametrize(("name", "message"), [("cuda", "^device=cuda: this machine has no"), ("tpu", "^device=tpu: ")])
+def test_a_device_that_is_not_there_is_called_as_it_was_named(
+    checkpoint: Path, scans: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=message):
+        predict(PredictJob(checkpoint=str(checkpoint), image=str(scans), runtime="torch", device=name))
+
+
+def test_a_reading_that_stops_early_is_not_the_surest() -> None:
+    """Nothing was read of one picture, and of another the end was never written."""
+    screen = StringIO()
+    told = [
+        Prediction("sure.png", Reading(parse("barline"), [0.9], 0.9), ()),
+        Prediction("nothing.png", Reading([], [], 0.2), ("mended",)),
+        Prediction("cut.png", Reading(parse("barline"), [0.4]), ("mended",)),
+    ]
+    print_predictions(told, screen)
+    shown = [word for word in screen.getvalue().split() if word.endswith(".png")]
+    assert shown == ["nothing.png", "cut.png", "sure.png"]
+    assert "the end (0.20)" in screen.getvalue()
+    rows = pq.read_table(pa.BufferReader(to_parquet(told))).to_pylist()
+    assert [row["end"] for row in rows] == [0.9, 0.2, None]
+    assert [row["remarks"] for row in rows] == ["", "mended", "cut off at the longest sequence; mended"]
 
 
 def test_a_folder_of_nothing_readable_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
@@ -155,7 +235,8 @@ def test_a_folder_of_nothing_readable_leaves_nothing(checkpoint: Path, tmp_path:
     ("fields", "message"),
     [
         ({"image": ""}, "name both"),
-        ({"to": "{scans}/a.png"}, "a.png: this is no folder"),
+        ({"to": "{scans}/a.png"}, "to=.*a.png is no folder"),
+        ({"to": "{scans}/a.png/sub"}, "to=.*a.png is no folder"),
         ({"formats": ("mei",)}, "needs another folder"),
         ({"formats": ()}, "at least one of semantic, musicxml, mei"),
         ({"formats": ("mai",)}, "did you mean mei"),
@@ -199,10 +280,10 @@ def test_onnxruntime_reads_where_there_is_no_torch(
         "import sys; sys.modules['torch'] = None\n"
         f"from omr_model.predict import run; run(sys.argv[1:], checkpoint={str(checkpoint)!r})"
     )
-    words = [str(scans), f"to={tmp_path / 'read'}", "formats=[semantic,musicxml,mei]"]
+    words = [str(scans), f"to={tmp_path / 'read'}", "formats=semantic,musicxml,mei"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for row in pq.read_table(tmp_path / "read" / "predictions.parquet").to_pylist():
+    for row in pq.read_table(tmp_path / "read" / "readings.parquet").to_pylist():
         assert row["prediction"] == format_semantic(readings[row["file"]].symbols)
         assert row["confidences"] == pytest.approx(readings[row["file"]].confidences, abs=1e-4)
 

@@ -52,6 +52,27 @@ def test_the_interval_holds_no_error_in_nearly_all_calibrated_studies() -> None:
     assert sum(made_up(0.0, seed).error_interval[0] == 0 for seed in range(100)) >= 90
 
 
+@pytest.mark.parametrize("works", [3, 8])
+def test_no_habit_is_seen_in_calibrated_models_that_read_few_works(works: int) -> None:
+    """Works are hard or easy as a whole; of three, percentiles of a bootstrap see a habit in one model of five."""
+    held = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        confidence = rng.uniform(0.3, 0.9, works * SYMBOLS)
+        harder = np.tile(rng.uniform(-0.1, 0.1, works), SYMBOLS)
+        right = rng.random(len(confidence)) < confidence + harder
+        low, high = calibrate(confidence, right, [str(work) for work in range(works)] * SYMBOLS).surplus_interval
+        held += low < 0 < high
+    assert held >= 180
+
+
+def test_one_work_tells_of_no_habit() -> None:
+    confidence = np.full(1000, 0.9)
+    low, high = calibrate(confidence, confidence > 1, ["w"] * 1000).surplus_interval
+    assert np.isnan(low)
+    assert np.isnan(high)
+
+
 def test_checking_the_least_sure_finds_the_errors_first() -> None:
     confidence = np.arange(1000) / 1000
     found = calibrate(confidence, confidence >= 0.05, [f"{number % 7}" for number in range(1000)])
@@ -86,9 +107,14 @@ def test_a_symbol_is_right_where_the_alignment_says_so_and_missed_ones_have_no_p
     assert isinstance(text, Prose)
     assert "66.7 % of them are right" in text.paragraphs[0]
     assert "The 100 printed symbols that were missed" in text.paragraphs[0]
-    assert "checking the least sure 10 % finds 30.0 % of the errors" in text.paragraphs[0]
+    assert "checking the least sure 10 % finds 15.0 % of all errors" in text.paragraphs[0]
     assert isinstance(row, Row)
     assert [type(block) for block in row.blocks] == [Chart, Chart]
+    found = row.blocks[1]
+    assert isinstance(found, Chart)
+    assert found.spec["data"]["values"][-1] == {"checked": 1.0, "found": 0.5}
+    assert found.spec["layer"][0]["data"]["values"][-1] == {"checked": 1, "found": 0.5}
+    assert "all of the symbols hold 50.0 %" in found.description
     assert isinstance(fold, Fold)
     (grid,) = fold.blocks
     assert isinstance(grid, Grid)

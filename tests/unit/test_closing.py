@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from datasets.errors import ConfigError, StudyError
+from datasets.errors import CheckpointError, ConfigError, StudyError
 from results import report
 from results.journal import Journal, SessionStarted
 from results.training_log import read_log
@@ -17,7 +17,7 @@ from search import closing
 from search.closing import close, enter, entered_if_it_breaks_off
 from search.config import PathsConfig, SearchConfig
 from search.outcome import Outcome
-from tests.studies import FakeTrial, make_study
+from tests.studies import FakeTrial, make_study, unloadable
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def _page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return to
 
     monkeypatch.setattr(report, "write_report", write_report)
+    monkeypatch.setattr("results.read_back._load", unloadable)
 
 
 @pytest.fixture
@@ -89,6 +90,20 @@ def test_a_budget_that_is_spent_is_no_accident_and_an_interruption_is(config: Se
     with pytest.raises(KeyboardInterrupt):
         close(config, Outcome.INTERRUPTED)
     assert states(config) == ["aborted: interrupted"]
+
+
+def test_damaged_weights_are_told_and_all_else_is_written(
+    config: SearchConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damaged(*_: object) -> NoReturn:
+        raise CheckpointError("model.safetensors is damaged")
+
+    monkeypatch.setattr("results.read_back._load", damaged)
+    with pytest.raises(CheckpointError, match="damaged"):
+        close(config, Outcome.FINISHED)
+    assert "export     none: model.safetensors is damaged" in capsys.readouterr().out
+    assert states(config) == ["finished"]
+    assert (config.folder() / "report.html").exists()
 
 
 @pytest.mark.parametrize("part", ["export", "write_findings"])

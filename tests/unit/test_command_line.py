@@ -6,11 +6,23 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from datasets.command_line import check_choice, check_range, fail, flat_fields, guarded, help_text, main, parse
+from datasets.command_line import (
+    check_choice,
+    check_range,
+    check_target,
+    fail,
+    flat_fields,
+    guarded,
+    help_text,
+    main,
+    parse,
+)
 from datasets.errors import ConfigError, CorpusError
 
 
@@ -36,6 +48,44 @@ def test_words_are_laid_over_the_defaults() -> None:
     config = parse(Outer(), ["count=3", "inner.rate=0.5", "fast=true"])
     assert config == Outer(count=3, fast=True, inner=Inner(rate=0.5))
     assert type(config.inner) is Inner
+
+
+@dataclass(frozen=True)
+class Listed:
+    names: tuple[str, ...] = ("x", "y")
+    counts: tuple[int, ...] = (1,)
+
+
+@pytest.mark.parametrize("word", ["names=a,b", "names=[a,b]", "names=[a, b]"])
+def test_a_list_needs_no_brackets(word: str) -> None:
+    assert list(parse(Listed(), [word]).names) == ["a", "b"]
+    assert list(parse(Listed(), ["names=a"]).names) == ["a"]
+    assert list(parse(Listed(), ["counts=2,3"]).counts) == [2, 3]
+    assert list(parse(Listed(), ["names="]).names) == []
+
+
+def test_a_list_is_shown_as_it_is_typed() -> None:
+    assert "  names=x,y" in help_text(check_range, Listed())
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "message"),
+    [
+        ("file", True, "to=.*file: .*file is no folder"),
+        ("file/a/b", True, "to=.*file/a/b: .*file is no folder"),
+        ("file/a", False, "to=.*file/a: .*file is no folder"),
+        ("folder", False, "to=.*folder: this is a folder; name a file"),
+        ("file", False, ""),
+        ("folder", True, ""),
+        ("folder/a/b", True, ""),
+        ("folder/a", False, ""),
+    ],
+)
+def test_a_target_can_be_there_or_is_refused(tmp_path: Path, path: str, folder: bool, message: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=message) if message else nullcontext():
+        check_target("to", tmp_path / path, folder=folder)
 
 
 def test_no_words_leave_the_defaults() -> None:

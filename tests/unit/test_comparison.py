@@ -134,6 +134,38 @@ def test_what_diverges_with_other_seeds_is_never_the_better_one(studies: Path) -
     assert (steady.clear, wild.clear) == (True, False)
 
 
+def test_what_one_lucky_run_was_picked_by_is_never_told_apart(studies: Path) -> None:
+    """The base was trained again and the other was not: who picks the best of many picks the luck of its one seed."""
+    again = repeats(0, 0.9, 0.91, 0.9, 0.89, first=10)
+    picked = [FakeTrial(number, (0.9, 0.02 * number)) for number in range(1, 4)]
+    make_study(studies, [FakeTrial(0, (0.9, 0.9), origin="base"), *picked, *again], name="many")
+    make_study(studies, [FakeTrial(7, (0.9, 0.05))], name="single")
+    for names in (("many/0", "two"), ("many/0", "two/6"), ("two/6", "many/0"), ("many/0", "many/3")):
+        found = pair(studies, *names)
+        assert found.difference is not None
+        assert found.difference.basis == "seeds"
+        assert not found.difference.low <= 0 <= found.difference.high
+        assert (found.difference.picked, found.difference.clear) == (True, False)
+        assert "they are not told apart: one may have been picked by the very run" in pair_text(found)
+        assert "is better" not in pair_text(found)
+    best, third = pair(studies, "many/0", "two").notes, pair(studies, "many/0", "many/3").notes
+    assert any("two is the best of 2 trials, chosen on these very staves" in note for note in best)
+    assert any(note.startswith("One run of many/3 is compared") for note in third)
+
+    alone = pair(studies, "many/0", "single").difference
+    assert alone is not None
+    assert (alone.basis, alone.picked, alone.clear) == ("seeds", False, True)
+
+
+def test_a_base_that_its_study_ends_with_was_picked_too(studies: Path) -> None:
+    make_study(studies, [FakeTrial(0, (0.9, 0.05), origin="base"), FakeTrial(1, (0.9, 0.8))], name="ended")
+    again = repeats(0, 0.9, 0.91, 0.9, 0.89, first=10)
+    make_study(studies, [FakeTrial(0, (0.9, 0.9), origin="base"), *again], name="many")
+    found = pair(studies, "many", "ended").difference
+    assert found is not None
+    assert (found.basis, found.picked, found.clear) == ("seeds", True, False)
+
+
 def test_base_and_candidate_of_one_study_have_the_studys_own_answer(studies: Path) -> None:
     trials = [BASE, OTHER, *repeats(0, 0.5, 0.52, 0.5, 0.51, first=2), *repeats(1, 0.3, 0.2, 0.25, 0.3, first=6)]
     folder = make_study(studies, trials, name="decided")

@@ -138,5 +138,7 @@ def test_a_group_is_hard_if_more_than_chance_says_so_and_not_for_a_few_works() -
             read("tie " * 5 + "barline " * 5, "barline " * 10, f"h{number}", "cpms") for number in range(hard)
         ]
 
-    assert [(grouping.name, group.name) for grouping, group in hard_groups(staves(12))] == [("corpus", "cpms")]
-    assert hard_groups(staves(3)) == []
+    assert [(grouping.name, group.name) for grouping, group in hard_groups(staves(12), groupings(staves(12)))] == [
+        ("corpus", "cpms")
+    ]
+    assert hard_groups(staves(3), groupings(staves(3))) == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from datasets.errors import CheckpointError, ConfigError
 from datasets.vocabulary import vocabulary
+from omr_model import import_tromr
 from omr_model.checkpoint import describe, load_model
 from omr_model.import_tromr import NEVER, PUBLISHED, ImportJob, converted, import_weights, read_tokenizers, read_weights
 from tests.published import Weights, encode, published, score
@@ -68,8 +71,12 @@ def imported(workspace: Path) -> Path:
     """By the command, as a person would."""
     target = workspace / "imported"
     file = workspace / "checkpoints" / "img2score_epoch47.pth"
-    command = [sys.executable, "-W", "ignore", "-m", "omr_model.import_tromr", str(file), f"to={target}"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(StringIO()) as printed:
+        patched.setattr(sys, "argv", ["import_tromr", str(file), f"to={target}"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(import_tromr.__file__), run_name="__main__")
+    assert ended.value.code == 0
+    said = printed.getvalue()
     assert "mapped 260 of 261 tensors" in said
     assert "left out: decoder.note_mask (says which rhythms are notes" in said
     assert f"rhythm: {len(FOREIGN)} of their tokens dropped, {len(UNKNOWN)} of ours unknown to them" in said

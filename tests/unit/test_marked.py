@@ -77,6 +77,14 @@ def test_a_key_without_accidentals_is_marked_by_an_empty_box() -> None:
     assert [shape.tag for shape in empty] == [f"{SVG}rect"]
 
 
+def test_a_note_without_a_pitch_stays_on_the_staff() -> None:
+    lowest = Symbol("note-quarter", "C0")  # `Vocabulary.decode` of a note without one
+    symbols = [*parse("clef-F4 note-D3_quarter"), lowest, Symbol(CHORD), *parse("note-A3_quarter")]
+    (middle,), (pitchless,) = (groups(draw_marked(symbols, {index}).svg) for index in (1, 2))
+    assert abs(box(middle)[1] - box(pitchless)[1]) < 180  # a staff space; its own place is ten below
+    assert middle[0].get("d") != pitchless[0].get("d")
+
+
 def test_both_staves_of_a_grand_staff_are_marked() -> None:
     head = "keySignature-GM timeSignature-3/4"
     symbols = parse(f"clef-G2 {head} note-C5_half. barline clef-F4 {head} note-C3_half. barline")

@@ -41,6 +41,11 @@ def test_the_head_has_the_title_and_what_wrote_it() -> None:
     assert root.findtext(f".//{MEI}application/{MEI}name")
 
 
+def test_any_name_of_a_file_is_a_title() -> None:
+    root = ET.fromstring(to_mei([], "a\x00\x1b\ufffe\udcff&<ü").encode())
+    assert root.findtext(".//{*}title") == "a" + 4 * "\ufffd" + "&<ü"
+
+
 @pytest.mark.parametrize(
     ("text", "sounds"),
     [

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,13 +19,16 @@ from datasets.shards import PreparedCorpus
 from datasets.workers import Failure
 from omr_model.metrics import align
 from results.gather import gather
+from results.page import rates
 from results.page import staves as staves_module
 from results.page.blocks import Block, Chart, Fold, Grid, Picture, Points, Prose, Row, Section
 from results.page.mistakes import mistakes_section, summary
+from results.page.rates import by_class
 from results.page.readings import ReadStaff, read_staves
 from results.page.staves import LEAST_SYMBOLS, Marked, choose, lines
 from results.page.words import edit_list
 from results.ranking import RankedTrial, rank
+from results.statistics import Interval, ser_interval
 from results.study import CorpusRecord, StudyRecord
 from tests.strategies import symbol_salad
 from tests.studies import FakeTrial, make_study, study_record
@@ -205,6 +209,23 @@ def test_a_section_says_in_words_what_its_figures_show(
     assert "Whether the model knows how sure it may be" in texts(section)
 
 
+def test_every_interval_is_drawn_once(
+    made_up: tuple[StudyRecord, RankedTrial, pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+    undrawn: None,  # noqa: ARG001
+) -> None:
+    drawn: list[object] = []
+
+    def counted(*counts: Any) -> Interval:
+        drawn.append(counts)
+        return ser_interval(*counts)
+
+    monkeypatch.setattr(rates, "ser_interval", counted)
+    section = mistakes_section(*made_up, None)
+    rows = {block.name: len(block.rows) for block in every(section.blocks) if isinstance(block, Grid)}
+    assert len(drawn) == rows["errors-by-class"] + rows["ser-by-group"]
+
+
 def test_the_summary_counts_what_is_right_and_names_the_classes_that_make_most_errors() -> None:
     staves = [
         read("clef-G2 note-C4_half barline", "clef-G2 note-C4_half barline", "a"),
@@ -214,11 +235,13 @@ def test_the_summary_counts_what_is_right_and_names_the_classes_that_make_most_e
     ]
     trial = RankedTrial(1, "t", 4, "completed", 0, "", None, 3, 0.5, None, None, None, {})
 
-    assert summary(trial, staves) == [
+    assert summary(trial, staves, by_class(staves), []) == [
         "Trial 4 reads 1 of 4 validation staves without an error (25.0 %, 95 % interval 4.6 to 69.9 %). Of its 3 "
         "errors, most are in pitch (66.7 %)."
     ]
-    assert summary(trial, staves[:1]) == ["Trial 4 reads 1 of 1 validation staves without an error (100.0 %)."]
+    assert summary(trial, staves[:1], by_class(staves[:1]), []) == [
+        "Trial 4 reads 1 of 1 validation staves without an error (100.0 %)."
+    ]
 
 
 # What it does without ------------------------------------------------------------------------------------------------

@@ -110,11 +110,28 @@ def test_it_says_what_came_of_reading_back(it: ExportedTrial, tried: TriedOut, s
     assert said in card(it, tried=tried)
 
 
-def test_energy_is_told_where_the_driver_told_it(it: ExportedTrial) -> None:
-    assert "| energy of its GPU | not told by the driver |" in card(it)
+def test_energy_is_told_where_the_machine_told_it(it: ExportedTrial) -> None:
+    row = "energy of the device (trainings that share it each count all of it)"
+    assert f"| {row} | not told by the machine |" in card(it)
     bare = it.epochs.drop_columns([name for name in it.epochs.column_names if name == "energy_joules"])
     told = bare.append_column("energy_joules", pa.array([1.2e6] * bare.num_rows))
-    assert "| energy of its GPU | 1.000 kWh |" in card(dataclasses.replace(it, epochs=told))
+    assert f"| {row} | 1.000 kWh |" in card(dataclasses.replace(it, epochs=told))
+
+
+def test_a_trial_that_was_not_trained_to_its_end_is_called_so_at_the_top(it: ExportedTrial) -> None:
+    stopped = dataclasses.replace(it.trial, state="pruned", epochs=2)
+    said = f"It was not trained to its end: pruned after epoch 2 of {it.study.max_epochs}."
+    assert said in card(dataclasses.replace(it, trial=stopped)).split("## ")[0]
+    assert "not trained to its end" not in card(it)
+
+
+def test_the_logs_figure_is_told_of_the_logs_own_photographs_alone(it: ExportedTrial) -> None:
+    row = "as the training log measured it"
+    assert row not in card(it)
+    rows = [it.samples.to_pylist()[0] | {"source": "photographed", "work": str(staff % 3)} for staff in range(71)]
+    table = pa.Table.from_pylist(rows, schema=it.samples.schema)
+    assert row in card(dataclasses.replace(it, samples=table))
+    assert row not in card(dataclasses.replace(it, samples=table.slice(1)))
 
 
 def test_the_front_matter_is_yaml_whatever_the_names(it: ExportedTrial) -> None:

@@ -55,6 +55,12 @@ def test_whatever_a_model_writes_is_valid(vocabulary) -> None:
     holds()
 
 
+def test_any_name_of_a_file_is_a_title() -> None:
+    written = to_musicxml([], "a\x00\x1b\ufffe\udcff&<ü")
+    assert faults(written) == []
+    assert ET.fromstring(written.encode()).findtext("work/work-title") == "a" + 4 * "\ufffd" + "&<ü"
+
+
 def test_the_schema_finds_a_fault() -> None:
     written = to_musicxml(parse(f"{HEAD} note-C4_whole barline"))
     assert faults(written) == []

@@ -103,7 +103,7 @@ def test_a_text_from_anywhere_is_no_markup() -> None:
     ]
     harmless = page(*blocks)
     assert "<script>alert" not in harmless
-    assert Tags(harmless).tags.count("script") == 3  # the data, Vega, the page's own
+    assert Tags(harmless).tags.count("script") == 4  # the data, Vega, the page's own two
     assert Tags(harmless).tags.count("style") == 1
     assert data_of(harmless)["charts"]["a-chart"]["spec"]["data"]["values"] == [{"x": MARKUP}]
 
@@ -258,7 +258,7 @@ def test_every_study_gives_a_page(
     made = page_of(Subject.of(folder))
     text = to_html(made)
     seen = Tags(text)
-    assert seen.tags.count("script") == 2 + bool(data_of(text)["charts"])
+    assert seen.tags.count("script") == 3 + bool(data_of(text)["charts"])
     assert len(seen.ids) == len(set(seen.ids))
     assert {link.removeprefix("#") for link in seen.links} <= set(seen.ids)
     names = [section.name for section in made.sections]

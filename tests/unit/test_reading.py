@@ -32,19 +32,28 @@ def test_a_note_is_as_sure_as_its_three_branches_together_anything_else_as_its_r
     assert (ids_TS[0, 0], ids_TS[-2, 0]) == (BOS, EOS)
     assert read.symbols == symbols
     assert read.confidences == pytest.approx([0.9, 0.5 * 0.8 * 0.25, 0.7])
-    assert read.confidence == pytest.approx((0.9 * 0.1 * 0.7) ** (1 / 3))
+    assert read.end == pytest.approx(0.3)
+    assert read.confidence == pytest.approx((0.9 * 0.1 * 0.7 * 0.3) ** (1 / 4))
 
 
-def test_nothing_read_is_surely_nothing() -> None:
+def test_nothing_read_is_as_sure_as_its_end() -> None:
     read = read_off(FULL, np.array([(EOS, 0, 0)]), np.array([(0.5, 1, 1)], dtype=np.float32))
-    assert (read, read.confidence) == (Reading([], []), 1.0)
+    assert (read, read.confidence) == (Reading([], [], 0.5), pytest.approx(0.5))
+
+
+def test_what_is_cut_off_has_no_end() -> None:
+    tokens = FULL.encode(parse("clef-G2"))
+    ids_TS = np.stack((tokens.rhythm, tokens.pitch, tokens.lift), axis=1)[1:2]
+    read = read_off(FULL, ids_TS, np.array([(0.25, 1, 1)], dtype=np.float32))
+    assert (read.end, read.confidence) == (None, pytest.approx(0.25))
 
 
 @given(symbols=symbol_salad())
 def test_in_another_vocabulary_each_symbol_keeps_its_confidence(symbols: list[Symbol]) -> None:
-    reading = Reading(symbols, [float(index) for index in range(len(symbols))])
+    reading = Reading(symbols, [float(index) for index in range(len(symbols))], 0.5)
     assert reading.in_words_of(FULL) == reading
     simple = reading.in_words_of(REDUCED)
+    assert simple.end == 0.5
     assert simple.symbols == REDUCED.reduce(symbols)
     for symbol, index in zip(simple.symbols, simple.confidences, strict=True):
         source = symbols[int(index)]
