@@ -120,7 +120,7 @@ def parse(default: Config, words: Sequence[str]) -> Config:
             raise ConfigError(f"'{word}' is not of the form field=value; the fields are {fields}")
         if isinstance(leaves.get(name), str):  # a text stays as it is typed: YAML would read 2024_05_01 as a number
             OmegaConf.update(tree, name, value)
-        elif isinstance(leaves.get(name), (tuple, list)) and not value.startswith("["):  # brackets are a shell's own, too
+        elif isinstance(leaves.get(name), (tuple, list)) and not value.startswith("["):  # a shell has its own brackets
             tree.merge_with_dotlist([f"{name}=[{value}]"])
         else:
             tree.merge_with_dotlist([word])

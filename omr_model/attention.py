@@ -236,7 +236,10 @@ class AttentionJob:
 
 
 def draw(job: AttentionJob) -> None:
-    """Draw where on a staff a model looked: `strip.png`, and a picture for each symbol."""
+    """Draw where on a staff a model looked: `strip.png`, and a picture for each symbol, in the new folder `to`.
+
+    python -m omr_model.attention checkpoint=results/studies/dropout-1/best image=staff.png to=attention
+    """
     if not (job.checkpoint and job.image and job.to):
         raise ConfigError("name all three: checkpoint=FOLDER image=FILE to=FOLDER")
     to = Path(job.to)

@@ -38,7 +38,10 @@ class EvaluateJob:
 
 
 def evaluate(job: EvaluateJob) -> None:
-    """Read every staff of a split and print SER, its parts by branch and by class of error."""
+    """Read every staff of a split and print SER, its parts by branch and by class of error.
+
+    python -m omr_model.evaluate checkpoint=best-model corpus=datasets/corpora/engraved-short split=test
+    """
     if not job.checkpoint or not job.corpus:
         raise ConfigError("name both folders: checkpoint=... corpus=...")
     check_choice("split", job.split, SPLITS)

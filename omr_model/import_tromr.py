@@ -113,7 +113,12 @@ class Imported:
 
 
 def import_weights(job: ImportJob) -> None:
-    """Write TrOMR's published weights as a checkpoint that predict and evaluate take."""
+    """Write TrOMR's published weights as a checkpoint that predict and evaluate take.
+
+    python -m omr_model.import_tromr img2score_epoch47.pth to=published tokenizers=workspace/tokenizers
+
+    Without `tokenizers` they are looked for beside the file.
+    """
     if not job.file or not job.to:
         raise ConfigError("name both: FILE to=FOLDER, where FILE is the published img2score_epoch47.pth")
     source, target = Path(job.file), Path(job.to)

@@ -13,8 +13,8 @@ first, each a mean over the runs that count (`results.evidence`), or of its own 
                 (`tests/benchmarks/comparison_trust.py`).
 
 The last two allow neither for picking nor for many pairs. So one that may have been picked by the very run that is
-compared is not told apart either: of 20 trials that are no better than a base of five seeds, the best looks better in
-one study of five (BADLY). What cannot be compared is refused with the reason, and nothing is said about it; what only
+compared is not told apart either: of recorded runs of one setting, the best of 12 looks different from the mean of five
+others in one study of ten. What cannot be compared is refused with the reason, and nothing is said about it; what only
 has to be borne in mind is a note.
 """
 

@@ -106,8 +106,11 @@ def decide(trials: pa.Table, samples: pa.Table, top: int, rounds: int, worthwhil
     """The verdicts on those that were trained again, as of the last look; best ranked first.
 
     Args:
-        trials, samples: the tables of the study.
-        top, rounds, worthwhile: as in `search.config.ConfirmConfig`.
+        trials: the study's table of them.
+        samples: what they read.
+        top: as in `search.config.ConfirmConfig`, and so are `rounds` and `worthwhile`.
+        rounds: of repeats at most.
+        worthwhile: the least difference of SER that matters, as a fraction.
 
     Returns:
         Nothing where there is nothing to decide: no base that was trained as far as the others, no samples of its

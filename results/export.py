@@ -93,7 +93,13 @@ class Export:
 
 
 def export_trial(config: ExportConfig) -> None:
-    """Write the best trial of a study, or one of your choice, to a folder that works by itself."""
+    """Write the best trial of a study, or one of your choice, to a folder that works by itself.
+
+    python -m results.export study=dropout-1 to=best-model
+    python -m results.export study=dropout-1 trial=0 to=base-model onnx=true
+
+    Without `to` it is results/exports/ and the study's name. Trials that were stopped early keep no weights.
+    """
     exported = export(config)
     print("\n".join([exported.verdict, *exported.remarks, str(exported.folder / CARD_FILE)]))
 

@@ -105,7 +105,8 @@ def _checkpoint(study: Path, trial: RankedTrial) -> Path:
         raise StudyError(f"trial {trial.number} ({trial.state}) has no checkpoint, so there is nothing to export")
     folder = study / trial.checkpoint
     if not (folder / WEIGHTS).is_file():
-        raise StudyError(f"the checkpoint of trial {trial.number} is gone: there is no {folder / WEIGHTS}")
+        why = " (it was pruned: what is stopped early keeps no weights)" if trial.state == "pruned" else ""
+        raise StudyError(f"the checkpoint of trial {trial.number} is gone: there is no {folder / WEIGHTS}{why}")
     return folder
 
 

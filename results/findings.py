@@ -62,7 +62,10 @@ class FindingsConfig:
 
 
 def print_findings(config: FindingsConfig) -> None:
-    """Say what a study has shown so far, and write importance.parquet and rungs.parquet to its reports."""
+    """Say what a study has shown so far, and write importance.parquet and rungs.parquet to its reports.
+
+    python -m results.findings study=dropout-1
+    """
     folder = find_study(Path(config.studies), config.study)
     found = findings(folder)
     write_findings(folder, found)

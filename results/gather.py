@@ -59,7 +59,10 @@ class GatherConfig:
 
 
 def gather_reports(config: GatherConfig) -> None:
-    """Write a study's tables as Parquet, at any moment and as often as you like."""
+    """Write a study's tables as Parquet, at any moment and as often as you like.
+
+    python -m results.gather study=dropout-1
+    """
     folder = find_study(Path(config.studies), config.study)
     tables = write_reports(folder)
     print(

@@ -42,7 +42,10 @@ class ReportConfig:
 
 
 def report(config: ReportConfig) -> None:
-    """Write a study's page: one HTML file that needs no network."""
+    """Write a study's page: one HTML file that needs no network; `to` is report.html in its folder if not named.
+
+    python -m results.report study=dropout-1
+    """
     folder = find_study(Path(config.studies), config.study)
     to = Path(config.to) if config.to else folder / PAGE_FILE
     check_target("to", to, folder=False)

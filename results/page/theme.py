@@ -55,7 +55,7 @@ class Theme:
                 **text,
                 **{"domainColor": self.line, "tickColor": self.line, "gridColor": self.line},
                 **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 190},
-                **{"titlePadding": 8, "gridOpacity": 0.8, "labelOverlap": True},
+                **{"titlePadding": 8, "gridOpacity": 0.8, "labelOverlap": True, "labelSeparation": 6},
             },
             "axisX": {"grid": False, "tickCount": 8, "labelFlush": False},
             "legend": {**text, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "orient": "top"},

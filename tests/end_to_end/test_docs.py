@@ -14,7 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from datasets.images import encode_png
+from datasets.images import decode_png, encode_png
 from datasets.sources import Request
 from datasets.staff import STAFF_SIZES
 from omr_model.backbones import BUILDERS
@@ -84,6 +84,16 @@ def test_the_backbone_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     config = BackboneConfig(family="repvgg", layers=(1, 1), channels=(16, 32), stem_channels=16)
     cells = BUILDERS["repvgg"](config)(torch.zeros(2, 1, 64, 256))
     assert cells.shape == (2, 32, 64 // config.stride, 256 // config.stride)
+
+
+def test_the_tutorial_has_pictures_to_read(corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "corpora").symlink_to(corpora)
+    monkeypatch.chdir(tmp_path)
+    run_snippet("tutorial.md")
+    pictures = [Path("staff.png"), *Path("scans").iterdir()]
+    assert {decode_png(picture.read_bytes()).shape for picture in pictures} == {(64, 256)}
+    assert len(pictures) == 6
 
 
 def test_the_corpus_is_one(tmp_path: Path) -> None:
