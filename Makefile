@@ -22,8 +22,9 @@ $(VENV)/.installed: pyproject.toml
 search: setup  ## run a search: make search, or make search SPACE=dropout
 	$(BIN)/python -m search.run space=$(SPACE)
 
-test: setup  ## pass the whole test suite
-	$(BIN)/python -m pytest
+test: setup  ## pass the whole test suite: unit tests on all cores, then those that start Ray and programs of their own
+	$(BIN)/python -m pytest tests/unit --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest tests --ignore tests/unit
 
 check: setup  ## lint, format and types
 	$(BIN)/ruff check .

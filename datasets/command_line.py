@@ -200,6 +200,12 @@ def check_target(name: str, path: Path, *, folder: bool) -> None:
         raise ConfigError(f"{name}={path}: this is a folder; name a file")
 
 
+def check_ending(name: str, value: str, endings: Sequence[str]) -> None:
+    """Raise ConfigError unless a file's name, if there is one, ends in one of `endings`."""
+    if value and not value.endswith(tuple(endings)):
+        raise ConfigError(f"{name}={value}: the file's name must end in {' or '.join(endings)}")
+
+
 def help_text(tool: Callable[..., None], default: object) -> str:
     """The tool's docstring and its fields with their defaults."""
     lines = [inspect.cleandoc(tool.__doc__ or ""), "", "fields (field=value):"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from datasets.command_line import HELP, check_target, flat_fields, guarded, parse
+from datasets.command_line import HELP, check_ending, check_target, flat_fields, guarded, parse
 from datasets.errors import ConfigError
 from datasets.files import write_atomically
 from results.comparison import Comparison, compare
@@ -27,6 +27,7 @@ from results.side_by_side import sections
 from results.study import DEFAULT_LOG, DEFAULT_STUDIES
 
 ENDINGS = (".html", ".md")
+STUDY = "study="  # what names a study to other commands
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class CompareConfig:
     log: str = str(DEFAULT_LOG)
 
     def __post_init__(self) -> None:
-        if self.to and not self.to.endswith(ENDINGS):
-            raise ConfigError(f"to={self.to}: the file's name must end in {' or '.join(ENDINGS)}")
+        check_ending("to", self.to, ENDINGS)
 
 
 def compare_and_print(names: Sequence[str], config: CompareConfig) -> None:
@@ -88,7 +88,10 @@ def command(words: Sequence[str]) -> NoReturn:
             fields = "\n".join(f"  {name}={value}" for name, value in flat_fields(CompareConfig()).items())
             print(f"{(__doc__ or '').strip()}\n\nfields (field=value):\n{fields}")
             return
+        bare = [word.removeprefix(STUDY) for word in words if word.startswith(STUDY) or "=" not in word]
         names = [word for word in words if "=" not in word]
+        if bare != names:
+            raise ConfigError(f"names stand bare: python -m results.compare {' '.join(bare)}")
         compare_and_print(names, parse(CompareConfig(), [word for word in words if "=" in word]))
 
     guarded(run)

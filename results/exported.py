@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class ExportedTrial:
     samples: pa.Table
     findings: Findings
 
-    @property
+    @cached_property
     def training(self) -> TrainingConfig:
         """`config` with its types; what an older version did not have is as it is by default."""
         return typed(TrainingConfig(), dict(self.config))

@@ -19,7 +19,6 @@ from results.journal import Parameter
 from results.schema import PARAMETER_PREFIX
 
 BASE = "base"  # origin of the trial that trains the setting which all others vary
-NAMED_TRIALS = 20  # a message names so many trials and no more
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,24 @@ def chosen(ranking: Sequence[RankedTrial], name: str) -> RankedTrial:
     """The trial of an id or a number.
 
     Raises:
-        StudyError: there is none; the message names those there are.
+        StudyError: there is none; the message says which numbers there are.
     """
     for trial in ranking:
         if name in (trial.trial_id, str(trial.number)):
             return trial
-    named = sorted(ranking, key=lambda trial: trial.number)[:NAMED_TRIALS]
-    there = ", ".join(f"{trial.number} ({trial.trial_id})" for trial in named) or "none yet"
-    more = f" and {len(ranking) - len(named)} more" if len(ranking) > len(named) else ""
-    raise StudyError(f"trial={name}: no such trial; there are {there}{more}")
+    there = _spans(sorted(trial.number for trial in ranking)) or "none yet"
+    raise StudyError(f"trial={name}: no such trial; there are {there}")
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words: `0 to 15, 17`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _ranked(row: dict[str, Any], place: int | None) -> RankedTrial:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.command_line import check_target, main
+from datasets.command_line import check_ending, check_target, main
 from datasets.files import write_atomically
 from results.page.blocks import Page
 from results.page.causes import cautions_blocks, fidelity_blocks, importance_blocks
@@ -32,13 +32,16 @@ class ReportConfig:
     """Attributes.
 
     study: name of the study.
-    to: the file to write; empty for `report.html` in the study's folder.
+    to: the file to write, which ends in .html; empty for `report.html` in the study's folder.
     studies: folder of the studies.
     """
 
     study: str = ""
     to: str = ""
     studies: str = DEFAULT_STUDIES
+
+    def __post_init__(self) -> None:
+        check_ending("to", self.to, [Path(PAGE_FILE).suffix])
 
 
 def report(config: ReportConfig) -> None:

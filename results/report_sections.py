@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from results.cautions import Caution
@@ -177,15 +177,21 @@ def doubt(found: Importance, fidelity: Fidelity) -> str:
     return f"How trials stood after epoch {found.epoch} is not how they ended here, so it may not hold at the end."
 
 
-def real_effects(found: Importance) -> list[str]:
-    """In words, what each parameter moves that is more than noise, most of all first: a line a parameter."""
+def real_effects(found: Importance, names: Mapping[str, str] | None = None) -> list[str]:
+    """In words, what each parameter moves that is more than noise, most of all first: a line a parameter.
+
+    Args:
+        found: what moves what.
+        names: what to call each target; in full if None.
+    """
     lines = []
     for knob in found.knobs:
         cells = sorted((cell for cell in knob.cells if cell.real), key=lambda cell: -cell.difference)
         parts = [_real_effect(cell) for cell in cells[:MOST_EFFECTS]]
         more = [f"{len(cells) - MOST_EFFECTS} more"] if len(cells) > MOST_EFFECTS else []
         if parts:
-            lines.append(f"{_heading(knob.targets)}: {'; '.join([*parts, *more])}")
+            targets = knob.targets if names is None else [names[target] for target in knob.targets]
+            lines.append(f"{_heading(targets)}: {'; '.join([*parts, *more])}")
     return lines
 
 

@@ -9,7 +9,11 @@ and two that are worked out of them (`results.findings`):
     importance   one row a parameter and kind of error
     rungs        one row an epoch at which trials are compared
 
-`python -m results.schema` prints them. Each Arrow field carries its `description` and `unit` as metadata,
+    python -m results.schema                                all of them
+    python -m results.schema trials                         one, or several
+    python -m results.schema to=docs/reference/tables.md    as Markdown, into a file
+
+Each Arrow field carries its `description` and `unit` as metadata,
 which Parquet keeps. Units: SER as a fraction (0.23), times in seconds, memory in bytes, moments in UTC. A
 number that was not measured, or that is not a number, is null.
 
@@ -19,8 +23,16 @@ copied elsewhere still says where it comes from.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
 import pyarrow as pa
 
+from datasets.command_line import HELP, check_choice, check_ending, check_target, guarded, parse
+from datasets.files import write_atomically
 from omr_model.metrics import ErrorClass
 
 STUDY_KEY = "omr_study"
@@ -211,32 +223,88 @@ RUNGS = pa.schema(
 )
 
 
-def describe() -> str:
-    """The tables and their columns as text."""
-    tables = {
-        "trials": [*TRIALS, parameter_column("<target>", pa.null())],
-        "epochs": list(EPOCHS),
-        "samples": list(SAMPLES),
-        "importance": list(IMPORTANCE),
-        "rungs": list(RUNGS),
-    }
-    return "\n\n".join(f"{name}\n{_described(fields)}" for name, fields in tables.items())
+TABLES: Mapping[str, tuple[str, Sequence[pa.Field]]] = {
+    "trials": ("One row a trial.", [*TRIALS, parameter_column("<target>", pa.null())]),
+    "epochs": ("One row an epoch of a trial.", list(EPOCHS)),
+    "samples": ("One row a validation staff, as each trial's latest checkpoint read it.", list(SAMPLES)),
+    "importance": ("One row a parameter and kind of error, worked out of the others.", list(IMPORTANCE)),
+    "rungs": ("One row an epoch at which trials are compared, worked out of the others.", list(RUNGS)),
+}
+"""What a row is, and the columns, of each table by its name."""
+
+PAGE = f"""# Tables
+
+`python -m results.gather study=NAME` writes a study's tables as Parquet; `results.load(NAME)` has them as data frames.
+`python -m results.schema` prints what stands here, `python -m results.schema trials` one table. Each Parquet column has
+its description and unit as metadata, and each file the study's `study.json`, under the key `{STUDY_KEY}`. SER is a
+fraction (0.23), moments are in UTC; a number that was not measured, or that is not a number, is null.
+
+<!-- Written by `python -m results.schema to=docs/reference/tables.md`; a test holds it against the code. -->
+"""
 
 
-def _described(fields: list[pa.Field]) -> str:
-    kinds = {pa.null(): "any", MOMENT: "timestamp"}
-    rows = [
-        (
-            field.name,
-            kinds.get(field.type, str(field.type)),
-            field.metadata[b"unit"].decode(),
-            field.metadata[b"description"].decode(),
-        )
-        for field in fields
-    ]
-    widest = max(len(name) for name, *_ in rows)
-    return "\n".join(f"  {name:<{widest}}  {kind:<9}  {unit:<11}  {text}" for name, kind, unit, text in rows)
+def describe(names: Sequence[str] = tuple(TABLES)) -> str:
+    """The tables of these names and their columns as text."""
+    return "\n\n".join("\n".join([name, *_lines(TABLES[name][1])]) for name in names)
+
+
+def as_markdown(names: Sequence[str] = tuple(TABLES)) -> str:
+    """The tables of these names as the page of the documentation (`docs/reference/tables.md`)."""
+    return "\n".join([PAGE, *("\n".join(_section(name)) for name in names)])
+
+
+def _section(name: str) -> list[str]:
+    about, fields = TABLES[name]
+    rows = [f"| `{column}` | {kind} | {unit} | {text} |" for column, kind, unit, text in map(_told, fields)]
+    return [f"## {name}", "", about, "", "| column | type | unit | what it is |", "|---|---|---|---|", *rows, ""]
+
+
+def _lines(fields: Sequence[pa.Field]) -> list[str]:
+    rows = [_told(field) for field in fields]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    return ["  ".join(["", *map(str.ljust, row, widths), row[-1]]) for row in rows]
+
+
+def _told(field: pa.Field) -> tuple[str, str, str, str]:
+    """A column's name, type, unit and description."""
+    kinds = {pa.null(): "any", MOMENT: "timestamp", pa.list_(pa.float32()): "list of float"}
+    unit, text = (field.metadata[key].decode() for key in (b"unit", b"description"))
+    return field.name, kinds.get(field.type, str(field.type)), unit, text
+
+
+@dataclass(frozen=True)
+class SchemaConfig:
+    """Attributes.
+
+    to: a Markdown file to write instead of printing; it ends in .md.
+    """
+
+    to: str = ""
+
+    def __post_init__(self) -> None:
+        check_ending("to", self.to, [".md"])
+
+
+def command(words: Sequence[str]) -> NoReturn:
+    """Print the tables that the words name, or all; or write them to the file `to=`; then exit."""
+
+    def run() -> None:
+        if HELP.intersection(words):
+            print((__doc__ or "").strip())
+            return
+        config = parse(SchemaConfig(), [word for word in words if "=" in word])
+        names = [word for word in words if "=" not in word] or list(TABLES)
+        for name in names:
+            check_choice("table", name, list(TABLES))
+        if config.to:
+            to = Path(config.to)
+            check_target("to", to, folder=False)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(to, as_markdown(names).encode())
+        print(config.to or describe(names))
+
+    guarded(run)
 
 
 if __name__ == "__main__":
-    print(describe())
+    command(sys.argv[1:])

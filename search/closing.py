@@ -35,7 +35,7 @@ def close(config: SearchConfig, outcome: Outcome) -> None:
         KeyboardInterrupt: the search was interrupted.
     """
     folder = config.folder()
-    print(f"\ntables     {shown(folder)}/reports/  {'  '.join(f'{name}.parquet' for name in TABLES)}")
+    print(f"\ntables     {shown(folder)}/reports/*.parquet   {'  '.join(TABLES)}")
     exported, problem = _export(config)
     _show_in_optuna(folder)
     report = _report(folder, exported)

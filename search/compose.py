@@ -7,6 +7,7 @@ experiment=run_56                 the settings of a run of the training log
 base=study:mine                   those of another study's best trial
 model.decoder.depth=6             a field of `SearchConfig`
 space.parameters.decoder_dropout.high=0.3
+trackers=tensorboard,mlflow       a list, with brackets or without
 
 Later ones win: preset, experiment or base, fast, fields.
 """
@@ -45,6 +46,7 @@ SAME_FOR_ALL = {
 }
 """Fields that no space may move: trials that differ in them do not compare."""
 VOCABULARY, COMMON_VOCABULARY = "model.vocabulary", "reduced"
+LIST_OF_PARAMETER = re.compile(r"space\.parameters\.\w+\.(also|choices)")
 NEGATIVES = "train.mix.negatives"
 NO_GPU = {"trial.gpus=0", "cluster.gpus=0", "train.device=cpu"}
 DEFAULT_SPACES = ["dropout"]
@@ -127,7 +129,9 @@ def _check_words(words: Sequence[str]) -> dict[str, list[str]]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"[\w.]+", key):
-            raise ConfigError(f"'{word}' is not of the form field=value or group=choice; see --help")
+            near = " or ".join(f"{group}={word}" for group in GROUPS if word in choices(group))
+            hint = f"did you mean {near}?" if near else "see --help"
+            raise ConfigError(f"'{word}' is not of the form field=value or group=choice; {hint}")
         if key in GROUPS:
             chosen[key] = [name.strip() for name in value.strip("[]").split(",")]
             if len(chosen[key]) > 1 and key != "space":
@@ -217,13 +221,19 @@ def _preset(words: Sequence[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A field of text in Hydra's quotes, so that a path with spaces or a name of digits stays what it is."""
+    """A field of text in Hydra's quotes, so that a path with spaces or a name of digits stays what it is.
+
+    A list gets its brackets, as in `datasets.command_line.parse`.
+    """
     name, _, value = word.partition("=")
     if name == "data" and SEPARATOR in value:
         return f"data.name='{value}'"  # a mixture of the moment has no file
     if f"{name}.".startswith(WEIGHTS):
         return f"++{word}"  # a mapping, whose keys are the corpus's
-    if name in GROUPS or not isinstance(flat_fields(SearchConfig()).get(name), str):
+    default = flat_fields(SearchConfig()).get(name)
+    if (isinstance(default, list) or LIST_OF_PARAMETER.fullmatch(name)) and not value.startswith("["):
+        return f"{name}=[{value}]"
+    if name in GROUPS or not isinstance(default, str):
         return word
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{name}='{escaped}'"
@@ -241,11 +251,12 @@ def _readable(error: HydraException) -> str:
 
 def _unknown(name: str) -> str:
     known = list(flat_fields(SearchConfig()))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*GROUPS, *known], n=1)
     parent = name.rpartition(".")[0]
-    siblings = [one for one in known if parent and one.startswith(f"{parent}.")] or near
+    siblings = [one for one in known if parent and one.startswith(f"{parent}.")]
     allowed = f"there are {', '.join(siblings)}" if siblings else "--help lists the fields"
-    return f"{name}: no such field; {allowed}"
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{name}: no such field; {allowed}{hint}"
 
 
 def _check_space_targets(config: SearchConfig) -> None:

@@ -62,12 +62,13 @@ def show_status(config: ManageConfig) -> None:
     replay = Replay(events)
     budget = replay.sessions[-1].budget if replay.sessions else {}
     limits = ", ".join(f"{limit:g} {kind}" for kind, limit in budget.items() if limit is not None)
-    print(f"{config.name:<10} {_state(folder, events)}")
+    found = driver(folder)
+    print(f"{config.name:<10} {_state(found, events)}" + (f" ({found})" if found else ""))
     print(f"{'used':<10} {_used(replay)}" + (f"; budget {limits}" if limits else ""))
     table = Table(box=None, padding=(0, 1))
     for heading in ("trial", "state", "epoch", "SER", "last heard of", "what"):
         table.add_column(heading, justify="left" if heading in ("state", "what") else "right")
-    running = driver(folder) is not None
+    running = found is not None
     for trial in replay.trials():
         table.add_row(*_trial_row(trial, record.max_epochs, running))
     Screen(highlight=False, soft_wrap=True).print(table)
@@ -108,18 +109,17 @@ def _row(folder: Path) -> tuple[str, ...]:
     return (
         folder.name,
         record.created[:16].replace("T", " "),
-        _state(folder, events),
+        _state(driver(folder), events),
         ", ".join(f"{count} {state}" for state, count in states.items()),
         percent(min(done, default=None)),
         f"{bytes_under(folder) / GIGABYTE:.2f}",
     )
 
 
-def _state(folder: Path, events: list[Event]) -> str:
-    """Running and by whom, or how it ended."""
-    found: Driver | None = driver(folder)
+def _state(found: Driver | None, events: list[Event]) -> str:
+    """Running, if anybody drives it, or how it ended."""
     if found is not None:
-        return f"running ({found})"
+        return "running"
     if not events:
         return "not begun"
     last = events[-1]

@@ -33,14 +33,34 @@ BUDGET: dict[str, float | int | None] = {"trials": 60, "epochs": None, "hours": 
 
 def varied_study(studies: Path, trials: int = 60, name: str = "varied", checkpoints: bool = True) -> Path:
     """A search with a scheduler over five parameters, the base, and two rounds of repeats; the folder."""
-    folder = studies / name
-    write_study(folder, _record(name))
     made = list(varied_trials(trials))
-    started = SessionStarted(1, "run 77", "python -m search.run space=demo", BUDGET, [], 1.7e9, CONFIRM)
     again = SessionStarted(2, "run 78", f"python -m search.run resume={name}", BUDGET, ["the code"], 1.7e9 + 9, CONFIRM)
-    own: list[Event] = [event for trial in made for event in events_of(trial, checkpoints=checkpoints)]
-    events: list[Event] = [started, *own, SessionEnded("interrupted", 900.0, 1.7e9 + 900), again]
-    (folder / "events.jsonl").write_text("".join(map(to_line, events)), encoding="utf-8")
+    return _written(studies / name, made, [SessionEnded("interrupted", 900.0, 1.7e9 + 900), again], checkpoints)
+
+
+def stopped_study(studies: Path, name: str = "stopped") -> Path:
+    """A search of which only the base was trained to its end, so that nothing was trained again; the folder."""
+    made = [
+        trial if trial.number == 0 else dataclasses.replace(trial, sers=trial.sers[:FIRST_RUNG], state="pruned")
+        for trial in varied_trials(7)
+        if trial.repeats is None
+    ]
+    return _written(studies / name, made, [SessionEnded("finished", 900.0, 1.7e9 + 900)])
+
+
+def even_study(studies: Path, name: str = "even") -> Path:
+    """A search whose trials were all trained to the end, and all to the same SER; the folder."""
+    own = [trial for trial in varied_trials(5) if trial.repeats is None]
+    made = [dataclasses.replace(trial, sers=(0.5, 0.4, 0.3), state="completed") for trial in own]
+    return _written(studies / name, made, [SessionEnded("finished", 900.0, 1.7e9 + 900)])
+
+
+def _written(folder: Path, made: Sequence[FakeTrial], after: Sequence[Event], checkpoints: bool = True) -> Path:
+    """A study of these trials: its first session, they, and what came after them."""
+    write_study(folder, _record(folder.name))
+    started = SessionStarted(1, "run 77", "python -m search.run space=demo", BUDGET, [], 1.7e9, CONFIRM)
+    own = [event for trial in made for event in events_of(trial, checkpoints=checkpoints)]
+    (folder / "events.jsonl").write_text("".join(map(to_line, [started, *own, *after])), encoding="utf-8")
     for trial in made if checkpoints else []:
         if trial.sers:
             make_checkpoint(folder / checkpoint_of(trial), len(trial.sers), trial.sers[-1], seed=trial.number)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
 from results.fidelity import LEAST_TRIALS
 from results.page.blocks import Block, Chart, Fold, Points, Prose, Section
-from results.page.charts import dumped, inline, short_names
+from results.page.charts import dumped, group_name, inline, names_of
 from results.page.markdown import to_blocks
 from results.page.subject import Subject
 from results.report_sections import (
@@ -32,7 +33,7 @@ def importance_blocks(subject: Subject) -> Section:
     title = "What moves which errors"
     if not found.knobs:
         return Section(name="importance", title=title, blocks=[Prose(paragraphs=[TOO_FEW])])
-    effects = real_effects(found)
+    effects = real_effects(found, names_of(subject))
     blocks: list[Block] = [_heat_map(subject)]
     if effects:
         blocks += [Points(points=effects), Prose(paragraphs=[doubt(found, fidelity)])]
@@ -47,10 +48,32 @@ def importance_blocks(subject: Subject) -> Section:
 
 def _heat_map(subject: Subject) -> Chart:
     found = subject.findings.importance
-    names = short_names([knob.targets[0] for knob in found.knobs])
-    rows: list[dict[str, Any]] = [
+    rows = _cells(subject)
+    columns = list(dict.fromkeys(row["errors"] for row in rows))
+    real = sum(row["share"] is not None for row in rows)
+    return Chart(
+        name="importance-map",
+        title="Share of each parameter in what sets the best trials apart, by kind of error",
+        spec=dumped(_squares(rows, columns).properties(width="container", height=30 * len(found.knobs))),
+        description=(
+            f"{len(found.knobs)} parameters against {len(columns)} kinds of error; {real} of {len(rows)} cells are "
+            f"more than chance. {' '.join(f'{line}.' for line in real_effects(found, names_of(subject)))}"
+        ),
+        caption=(
+            f"{found.trials} trials, compared after epoch {found.epoch} ({found.when}). A number is the parameter's "
+            "share in a column (PED-ANOVA); a dot is what shuffled trials show, too, and means nothing. A branch is "
+            "one of the decoder's outputs; the other columns but the first are classes of errors."
+        ),
+    )
+
+
+def _cells(subject: Subject) -> list[dict[str, Any]]:
+    """A row a parameter and kind of error."""
+    found, names = subject.findings.importance, names_of(subject)
+    return [
         {
-            "parameter": names[knob.targets[0]] + (f" (and {len(knob.targets) - 1} alike)" if knob.targets[1:] else ""),
+            "parameter": group_name(names, knob.targets),
+            "targets": ", ".join(knob.targets),
             "errors": metric_text(cell.metric),
             "share": cell.share if cell.real else None,
             "text": f"{100 * cell.share:.0f} %" if cell.real else "\u00b7",
@@ -61,17 +84,15 @@ def _heat_map(subject: Subject) -> Chart:
         for knob in found.knobs
         for cell in knob.cells
     ]
-    columns = list(dict.fromkeys(row["errors"] for row in rows))
+
+
+def _squares(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
+    axis = alt.Axis(labelAngle=-35, orient="top", domain=False, ticks=False, labelOverlap=False)
     data = inline(rows).encode(
-        x=alt.X(
-            "errors:N",
-            title=None,
-            sort=columns,
-            axis=alt.Axis(labelAngle=-35, orient="top", domain=False, ticks=False, labelOverlap=False),
-        ),
+        x=alt.X("errors:N", title=None, sort=columns, axis=axis),
         y=alt.Y("parameter:N", title=None, sort=None, axis=alt.Axis(domain=False, ticks=False)),
         tooltip=[
-            alt.Tooltip("parameter:N"),
+            alt.Tooltip("targets:N", title="parameter"),
             alt.Tooltip("errors:N"),
             alt.Tooltip("told:N", title="share (points)"),
             alt.Tooltip("best:N", title="lowest at"),
@@ -79,29 +100,13 @@ def _heat_map(subject: Subject) -> Chart:
         ],
     )
     scale = alt.Scale(domain=[0, 1], range=["$faint", "$strong"])
-    real = sum(row["share"] is not None for row in rows)
-    chart = alt.layer(
+    legend = alt.Legend(title="share of the importance", format="%")
+    return alt.layer(
         data.mark_rect(stroke="$paper", strokeWidth=2, color="$card"),
         data.transform_filter("isValid(datum.share)")
         .mark_rect(stroke="$paper", strokeWidth=2)
-        .encode(
-            color=alt.Color("share:Q", scale=scale, legend=alt.Legend(title="share of the importance", format="%"))
-        ),
+        .encode(color=alt.Color("share:Q", scale=scale, legend=legend)),
         data.mark_text(fontSize=11).encode(text="text:N"),
-    )
-    return Chart(
-        name="importance-map",
-        title="Share of each parameter in what sets the best trials apart, by kind of error",
-        spec=dumped(chart.properties(width="container", height=30 * len(found.knobs))),
-        description=(
-            f"{len(found.knobs)} parameters against {len(columns)} kinds of error; {real} of {len(rows)} cells are "
-            f"more than chance. {' '.join(f'{line}.' for line in real_effects(found))}"
-        ),
-        caption=(
-            f"{found.trials} trials, compared after epoch {found.epoch} ({found.when}). A number is the parameter's "
-            "share in a column (PED-ANOVA); a dot is what shuffled trials show, too, and means nothing. A branch is "
-            "one of the decoder's outputs; the other columns but the first are classes of errors."
-        ),
     )
 
 

@@ -17,6 +17,7 @@ from results.page.subject import (
     JUDGED_AGAIN,
     PARTS,
     STOPPED,
+    Subject,
 )
 
 LARGE = 2000  # marks that are too many for SVG
@@ -51,8 +52,8 @@ SIZES: Look = {
     BASE_AGAIN: 45,
     JUDGED: 110,
     JUDGED_AGAIN: 45,
-    COMPLETED: 45,
-    STOPPED: 30,
+    COMPLETED: 60,
+    STOPPED: 45,
 }
 DASHES: Look = {
     BEST: [1, 0],
@@ -81,14 +82,17 @@ OPACITIES: Look = {
     BASE_AGAIN: 0.8,
     JUDGED: 1,
     JUDGED_AGAIN: 0.8,
-    COMPLETED: 0.75,
-    STOPPED: 0.35,
+    COMPLETED: 0.9,
+    STOPPED: 0.65,
 }
 
 
 def by_part(look: Look, parts: Sequence[str]) -> alt.Scale:
-    """The scale of one of the looks above, for those parts that a study has."""
-    return alt.Scale(domain=parts, range=[look[part] for part in parts])
+    """The scale of one of the looks above, for those parts that a study has.
+
+    By itself, Vega-Lite puts sizes and opacities between the first two of the range, and a single one nowhere (NaN).
+    """
+    return alt.Scale(type="ordinal", domain=parts, range=[look[part] for part in parts])
 
 
 def near(padding: float = 8, of: Sequence[float] = ()) -> alt.Scale:
@@ -125,6 +129,16 @@ def short_names(targets: list[str]) -> dict[str, str]:
                 break
         found[target] = name
     return found
+
+
+def names_of(subject: Subject) -> dict[str, str]:
+    """What each searched target is called all over the page; tooltips and tables have it in full."""
+    return short_names([*subject.study.parameters])
+
+
+def group_name(names: Mapping[str, str], targets: Sequence[str]) -> str:
+    """Of targets that always have the same value."""
+    return names[targets[0]] + (f" (and {len(targets) - 1} alike)" if targets[1:] else "")
 
 
 def percent_axis() -> alt.Axis:

@@ -60,7 +60,7 @@ def _interval(subject: Subject) -> list[Block]:
             description=f"SER less that of the base, in percentage points, with its 95 % interval. {told}.",
             caption=(
                 f"Left of the base is better. {allowed} A line that lies wholly left of 0 is a gain; one that lies "
-                f"wholly right of {_points(-worthwhile)} is no gain worth having."
+                f"wholly right of {_limit(worthwhile)} is no gain worth having."
             ),
         )
     ]
@@ -165,6 +165,13 @@ def hours_text(hours: float) -> str:
 
 def _points(difference: float) -> str:
     return f"{_signed(difference)} points"
+
+
+def _limit(worthwhile: float) -> str:
+    """The least gain that is worth having, as a place on the axis and in words."""
+    number = f"{100 * worthwhile:g}"
+    size = f"{number} point{'s' if number != '1' else ''}"
+    return f"\u2212{size} ({size} better)" if worthwhile else "0"
 
 
 def _range(row: dict[str, Any]) -> str:

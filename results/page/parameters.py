@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -16,11 +16,12 @@ from results.page.charts import (
     WIDTHS,
     by_part,
     dumped,
+    group_name,
     inline,
     looks,
+    names_of,
     near,
     percent_axis,
-    short_names,
     there,
     trial_tooltip,
 )
@@ -36,7 +37,7 @@ from results.page.datasets import (
 )
 from results.page.markdown import to_blocks
 from results.page.subject import BASE, BEST, JUDGED, Subject
-from results.ranking import base
+from results.ranking import RankedTrial, base
 from results.report_sections import scientific
 from results.roles import NUISANCE, Effect, Level, effects, in_thirds, value_text, with_role
 from results.verdict import percent
@@ -47,8 +48,8 @@ NAMED = (BEST, BASE, JUDGED)
 
 def parameter_names(subject: Subject) -> list[str]:
     """Of `subject.parameters`, short, and how many others always have the same value."""
-    names = short_names([target for target, *_ in subject.parameters])
-    return [names[first] + (f" (and {len(alike)} alike)" if alike else "") for first, *alike in subject.parameters]
+    names = names_of(subject)
+    return [group_name(names, targets) for targets in subject.parameters]
 
 
 def parameters_section(subject: Subject) -> Section:
@@ -83,9 +84,9 @@ def _axis(subject: Subject, place: int, name: str, parts: list[str]) -> Chart:
     log = drawn_from is not None and drawn_from.log and all(is_number(value) and value > 0 for value in told)
     field = f"value_{place}"
     x = (
-        alt.X(f"{field}:Q", title=target, scale=alt.Scale(type="log", nice=False, padding=8) if log else near())
+        alt.X(f"{field}:Q", title=name, scale=alt.Scale(type="log", nice=False, padding=8) if log else near())
         if numeric
-        else alt.X(f"{field}:N", title=target, axis=alt.Axis(labelAngle=0))
+        else alt.X(f"{field}:N", title=name, axis=alt.Axis(labelAngle=0))
     )
     rates = [trial.ser for trial in subject.scored if trial.ser is not None]
     y = alt.Y("ser:Q", title=SER, axis=percent_axis(), scale=near(of=rates))
@@ -97,7 +98,7 @@ def _axis(subject: Subject, place: int, name: str, parts: list[str]) -> Chart:
             x=x,
             y=y,
             **looks(parts, legend=place == 0),
-            tooltip=[*trial_tooltip(), alt.Tooltip(f"{field}:{'Q' if numeric else 'N'}", title=name)],
+            tooltip=[*trial_tooltip(), alt.Tooltip(f"{field}:{'Q' if numeric else 'N'}", title=target)],
         )
     )
     unused = len(values) - len(told)
@@ -119,7 +120,8 @@ def _best_over_nuisances(subject: Subject) -> list[Block]:
         return []
     nuisances = with_role(subject.study, NUISANCE)
     reached = [end for effect in told for level in effect.levels for end in _ends_of_best(level)]
-    charts = [_effect(effect, place, near(10, reached)) for place, effect in enumerate(told, start=1)]
+    names = names_of(subject)
+    charts = [_effect(effect, place, names, near(10, reached)) for place, effect in enumerate(told, start=1)]
     over = "over the nuisance parameters" if nuisances else "over all else that was searched"
     table = to_blocks(scientific(subject.study, subject.ranking), "best-over", "Scientific parameters")
     intro = Prose(
@@ -138,7 +140,7 @@ def _ends_of_best(level: Level) -> list[float]:
     return [end for one in best for end in (one.ser, one.ser_low, one.ser_high) if end is not None]
 
 
-def _effect(effect: Effect, place: int, scale: alt.Scale) -> Chart:
+def _effect(effect: Effect, place: int, names: Mapping[str, str], scale: alt.Scale) -> Chart:
     rows: list[dict[str, Any]] = []
     for level in effect.levels:
         if level.comparable:
@@ -150,7 +152,7 @@ def _effect(effect: Effect, place: int, scale: alt.Scale) -> Chart:
     data = inline(rows).encode(y=alt.Y("level:N", title=None, sort=None))
     title = "best SER, 95 % interval"
     tooltip = [
-        alt.Tooltip("level:N", title="value"),
+        alt.Tooltip("level:N", title=", ".join(effect.targets)),
         alt.Tooltip("trial:Q"),
         alt.Tooltip("of:Q", title="trials to the end"),
         alt.Tooltip("ser:Q", title="SER", format=".2%"),
@@ -164,75 +166,21 @@ def _effect(effect: Effect, place: int, scale: alt.Scale) -> Chart:
     told = "; ".join(f"{row['level']}: {100 * row['ser']:.1f} %" for row in rows)
     return Chart(
         name=f"best-of-{place}",
-        title=", ".join(effect.targets),
+        title=", ".join(names[target] for target in effect.targets),
         spec=dumped(chart.properties(width="container", height=26 * len(rows))),
-        description=f"The lowest SER that each value reached: {told}.",
+        description=f"The lowest SER that each value of {', '.join(effect.targets)} reached: {told}.",
     )
 
 
 def _parallel(subject: Subject) -> list[Block]:
-    """All parameters at once, a line a trial; two of them at the least."""
-    if len(subject.parameters) < 2 or not compared_trials(subject):
+    """All parameters at once, a line a trial; two of both at the least."""
+    drawn = compared_trials(subject)
+    if len(subject.parameters) < 2 or len(drawn) < 2:
         return []
     names = [*parameter_names(subject), SER_AXIS]
-    drawn = compared_trials(subject)
-    parts = there([subject.part(trial) for trial in drawn])
-    x = alt.X(
-        "axis:N",
-        title=None,
-        sort=names,
-        axis=alt.Axis(labelAngle=-30, grid=True, labelLimit=220, labelOverlap=False, labelPadding=18, domain=False),
-        scale=_spread(),
-    )
-    y = alt.Y("place:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.05, 1.05], nice=False))
-    rates = [trial.ser for trial in drawn if trial.ser is not None]
-    lines = alt.Chart(alt.NamedData(PARALLEL)).transform_filter("isValid(datum.place)")
-    tooltip = [
-        alt.Tooltip("number:Q", title="trial", format="d"),
-        alt.Tooltip("part:N", title="is"),
-        alt.Tooltip("axis:N", title="parameter"),
-        alt.Tooltip("value:N"),
-        alt.Tooltip("ser:Q", title="SER", format=".2%"),
-    ]
-    crowd = (
-        lines.transform_filter(_one_of(NAMED, inverse=True))
-        .mark_line(strokeWidth=1.1)
-        .encode(
-            x=x,
-            y=y,
-            detail=["number:N"],
-            order="order:Q",
-            tooltip=tooltip,
-            opacity=alt.value(0.8 if len(drawn) < 40 else 0.45),
-            color=alt.Color(
-                "ser:Q",
-                title=SER,
-                scale=alt.Scale(domain=[min(rates), max(rates)], range=["$ink", "$grey"], interpolate="rgb"),
-                legend=alt.Legend(format="%", gradientLength=160),
-            ),
-        )
-    )
-    shown = [part for part in parts if part in NAMED]
-    legend = alt.Legend(title=None, symbolType="stroke", symbolSize=300)
-    named = (
-        lines.transform_filter(_one_of(NAMED))
-        .mark_line()
-        .encode(
-            x=x,
-            y=y,
-            detail=["number:N"],
-            order="order:Q",
-            tooltip=tooltip,
-            stroke=alt.Stroke("part:N", scale=by_part(COLOURS, shown), legend=legend),
-            strokeDash=alt.StrokeDash("part:N", scale=by_part(DASHES, shown), legend=legend),
-            strokeWidth=alt.StrokeWidth("part:O", scale=by_part(WIDTHS, shown), legend=legend),
-        )
-    )
-    ends = [{"axis": name, "place": place, "text": text} for name, *texts in _ends(subject) for place, text in texts]
-    label = inline(ends).encode(x=x, y=y, text="text:N")
-    low = label.transform_filter("datum.place == 0").mark_text(dy=16, fontSize=11, color="$muted")
-    high = label.transform_filter("datum.place > 0").mark_text(dy=-12, fontSize=11, color="$muted")
-    layers = [crowd, *([named] if shown else []), low, high]
+    lines = alt.Chart(alt.NamedData(PARALLEL)).transform_filter("isValid(datum.place)").encode(**_across(names))
+    shown = [part for part in there([subject.part(trial) for trial in drawn]) if part in NAMED]
+    layers = [_crowd(lines, drawn), *([_named(lines, shown)] if shown else []), *_end_labels(subject, names)]
     chart = alt.layer(*layers).resolve_scale(color="independent").properties(width="container", height=320)
     caption = (
         "A line is a trial that was trained to the end; each axis runs from the least value that was tried (bottom) to "
@@ -250,6 +198,70 @@ def _parallel(subject: Subject) -> list[Block]:
     ]
 
 
+def _across(names: Sequence[str]) -> dict[str, Any]:
+    """The axes, one beside the other."""
+    axis = alt.Axis(labelAngle=-30, grid=True, labelLimit=220, labelOverlap=False, labelPadding=18, domain=False)
+    return {
+        "x": alt.X("axis:N", title=None, sort=names, axis=axis, scale=alt.Scale(type="point", padding=0.3)),
+        "y": alt.Y("place:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.05, 1.05], nice=False)),
+    }
+
+
+def _of_a_trial() -> dict[str, Any]:
+    """What makes rows the line of a trial, and what is said of it."""
+    tooltip = [
+        alt.Tooltip("number:Q", title="trial", format="d"),
+        alt.Tooltip("part:N", title="is"),
+        alt.Tooltip("axis:N", title="parameter"),
+        alt.Tooltip("value:N"),
+        alt.Tooltip("ser:Q", title="SER", format=".2%"),
+    ]
+    return {"detail": ["number:N"], "order": "order:Q", "tooltip": tooltip}
+
+
+def _crowd(lines: alt.Chart, drawn: Sequence[RankedTrial]) -> alt.Chart:
+    """The trials that have no name, by their SER."""
+    rates = [trial.ser for trial in drawn if trial.ser is not None]
+    colour = alt.Color(
+        "ser:Q",
+        title=SER,
+        scale=alt.Scale(domain=[min(rates), max(rates)], range=["$ink", "$grey"], interpolate="rgb"),
+        legend=alt.Legend(format="%", gradientLength=160),
+    )
+    crowd: alt.Chart = (
+        lines.transform_filter(_one_of(NAMED, inverse=True))
+        .mark_line(strokeWidth=1.1)
+        .encode(**_of_a_trial(), opacity=alt.value(0.8 if len(drawn) < 40 else 0.45), color=colour)
+    )
+    return crowd
+
+
+def _named(lines: alt.Chart, parts: Sequence[str]) -> alt.Chart:
+    """The trials that have one, each in its own look."""
+    legend = alt.Legend(title=None, symbolType="stroke", symbolSize=300)
+    named: alt.Chart = (
+        lines.transform_filter(_one_of(NAMED))
+        .mark_line()
+        .encode(
+            **_of_a_trial(),
+            stroke=alt.Stroke("part:N", scale=by_part(COLOURS, parts), legend=legend),
+            strokeDash=alt.StrokeDash("part:N", scale=by_part(DASHES, parts), legend=legend),
+            strokeWidth=alt.StrokeWidth("part:O", scale=by_part(WIDTHS, parts), legend=legend),
+        )
+    )
+    return named
+
+
+def _end_labels(subject: Subject, names: Sequence[str]) -> list[alt.Chart]:
+    """What stands below and above each axis."""
+    ends = [{"axis": name, "place": place, "text": text} for name, *texts in _ends(subject) for place, text in texts]
+    label = inline(ends).encode(**_across(names), text="text:N")
+    return [
+        label.transform_filter("datum.place == 0").mark_text(dy=16, fontSize=11, color="$muted"),
+        label.transform_filter("datum.place > 0").mark_text(dy=-12, fontSize=11, color="$muted"),
+    ]
+
+
 def _ends(subject: Subject) -> list[tuple[Any, ...]]:
     """Of each axis its name, and what stands at its lower and its upper end; a single value in the middle."""
     trials = compared_trials(subject)
@@ -261,10 +273,6 @@ def _ends(subject: Subject) -> list[tuple[Any, ...]]:
         found.append((name, *((place, value_text(value)) for place, value in ends)))
     rates = [trial.ser for trial in trials if trial.ser is not None]
     return [*found, (SER_AXIS, (0, percent(min(rates))), (1, percent(max(rates))))]
-
-
-def _spread() -> alt.Scale:
-    return alt.Scale(type="point", padding=0.3)
 
 
 def _one_of(parts: Sequence[str], inverse: bool = False) -> str:

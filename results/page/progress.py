@@ -171,7 +171,7 @@ def _curves(name: str, title: str, parts: list[str], count: int) -> Chart:
         .encode(x=x, y=y)
     )
     legend = alt.Legend(title=None, symbolType="stroke", symbolSize=300) if rate else None
-    chart = alt.layer(_lines(line, parts, legend).encode(x=x, y=y), ends)
+    chart = alt.layer(_lines(line, parts, legend).encode(x=x, y=y), *([ends] if STOPPED in parts else []))
     return Chart(
         name=f"curves-{name.replace('_', '-')}",
         title=title[0].upper() + title[1:],

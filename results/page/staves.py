@@ -20,7 +20,7 @@ from results.verdict import percent
 
 LEAST_SYMBOLS = 5  # of a staff that is shown: on fewer, one error makes it the worst
 SHOWN, FOLDED = 3, 3  # of each kind
-MOST_EDITS = 8  # listed in the open
+MOST_EDITS = 4  # listed in the open
 SIDE_BY_SIDE = 20  # symbols of a staff of which two have room beside each other
 LINE = 24  # symbols at least, before the next barline ends it
 MOST_BYTES = 1_100_000  # of all pictures: the page stays one that can be mailed
@@ -64,9 +64,7 @@ def staves_blocks(staves: Sequence[ReadStaff], corpus: CorpusRecord) -> list[Blo
 
     told = [_choice_words(median)]
     if any(symbol.pitch == NO_PITCH for one in shown for symbol in one.staff.prediction):
-        told.append(
-            f"A crossed note head on the middle line is a note that was given no pitch (`{NO_PITCH}` as text)."
-        )
+        told.append(f"A crossed note head on the middle line is a note that was given no pitch (`{NO_PITCH}` as text).")
     if isinstance(images, str):
         told.append(images)
     return [

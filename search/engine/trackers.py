@@ -1,4 +1,4 @@
-"""TensorBoard, MLflow, Weights & Biases: `trackers=[tensorboard]` has Ray's own callbacks log a search there, too.
+"""TensorBoard, MLflow, Weights & Biases: `trackers=tensorboard` has Ray's own callbacks log a search there, too.
 
     tensorboard   STUDY/trackers/tensorboard; a run a trial
     mlflow        STUDY/trackers/mlflow/mlflow.db, or where MLFLOW_TRACKING_URI says; an experiment a study

@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from results.page.blocks import Chart
 from results.page.subject import Subject
 from results.page.theme import DARK
 from results.report import page_of, write_report
-from tests.pages import CHROMIUM_ARGUMENTS, every_block, varied_study
+from tests.pages import CHROMIUM_ARGUMENTS, even_study, every_block, stopped_study, varied_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 GRAVE = {"serious", "critical"}
@@ -95,6 +95,19 @@ MARKS = """(name) => {
 }"""
 
 
+@pytest.mark.parametrize("made", [stopped_study, even_study])
+def test_where_there_is_little_to_compare_the_marks_have_places(
+    browser: Browser, tmp_path: Path, made: Callable[[Path], Path]
+) -> None:
+    study = made(tmp_path)
+    page = Opened(browser, write_report(study, study / "report.html"))
+    page.draw_all()
+    assert page.said == []
+    assert page.tab.locator("#ranking-intervals .role-mark path").count() >= 1
+    assert page.tab.locator("svg [d*=NaN], svg [transform*=NaN], svg [opacity=NaN]").count() == 0
+    page.tab.context.close()
+
+
 def test_the_links_lead_somewhere(opened: Opened) -> None:
     links = opened.tab.locator("a[href^='#']")
     targets = [str(links.nth(place).get_attribute("href")) for place in range(links.count())]
@@ -110,7 +123,9 @@ def test_the_colours_are_switched_by_keyboard_and_kept(browser: Browser, report:
     bright = plot.locator("svg").inner_html()
     page.tab.get_by_role("button", name="Switch to the dark colours").focus()
     page.tab.keyboard.press("Enter")
-    page.tab.wait_for_function("(old) => document.querySelector('#cost-by-state svg').innerHTML !== old", arg=bright)
+    expect(plot.locator("svg")).to_have_count(1)
+    expect(plot.locator(f"svg [fill='{DARK.ink}']").first).to_be_attached()
+    assert plot.locator("svg").inner_html() != bright
     assert page.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
     page.tab.reload()
     assert page.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
@@ -163,8 +178,7 @@ def test_paper_has_every_fold_open_and_light_charts(browser: Browser, report: Pa
     page.tab.locator("#interval svg").wait_for()
     page.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.tab.locator("details:not([open])").count() == 0
-    missing = "[...document.querySelectorAll('.plot')].filter((each) => !each.querySelector('svg, canvas')).length"
-    page.tab.wait_for_function(f"{missing} === 0")
+    expect(page.tab.locator(".plot:not(:has(svg, canvas))")).to_have_count(0)
     assert "#0072b2" in page.tab.locator("#interval svg").inner_html()
     page.tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.tab.locator("details[open]").count() == 0

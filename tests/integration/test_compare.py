@@ -50,6 +50,7 @@ def test_a_refused_pair_is_no_error_of_the_command(studies: Path, capsys: pytest
         (["one"], "name two or more"),
         (["one", "run:63", "log=nowhere.md"], "there is no training log here"),
         (["one", "two", "to=both.pdf"], "must end in .html or .md"),
+        (["study=one", "two"], "names stand bare: python -m results.compare one two"),
         (["one", "two", "to=no/such/folder.md"], "there is no folder no/such"),
         (["one", "two", "ot=both.md"], "ot: no such field; there are to, studies, log"),
     ],

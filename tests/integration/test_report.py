@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import StudyError
+from datasets.errors import ConfigError, StudyError
 from results.report import ReportConfig, report, write_report
 from results.study import write_changes, write_study
 from tests.studies import FakeTrial, make_study, study_record
@@ -42,6 +42,11 @@ def test_an_unknown_study_is_refused_and_nothing_is_written(tmp_path: Path) -> N
     with pytest.raises(StudyError, match=r"study=demi: no such study .*did you mean demo"):
         report(ReportConfig(study="demi", studies=str(tmp_path), to=str(tmp_path / "page.html")))
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_page_ends_in_html() -> None:
+    with pytest.raises(ConfigError, match=r"to=page\.pdf: the file's name must end in \.html"):
+        ReportConfig(study="demo", to="page.pdf")
 
 
 def test_sections_come_in_the_order_in_which_a_reader_asks(text: str) -> None:

@@ -54,6 +54,16 @@ def test_the_list_has_each_study_with_its_state(studies: Path, capsys: pytest.Ca
     assert "died; resume goes on 1 running - " in rows["dead"]
 
 
+def test_a_running_study_is_one_line_of_a_narrow_terminal(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with driving(studies / "dead"):
+        lines = printed(capsys, "list", f"paths.studies={studies}").splitlines()
+    assert len(lines) == 3
+    assert [line.split()[3] for line in lines if "dead" in line] == ["running"]
+
+
 def test_a_damaged_study_is_listed_as_that(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     journal = studies / "dead" / "events.jsonl"
     journal.write_text("no JSON\n" + journal.read_text())

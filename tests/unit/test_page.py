@@ -36,11 +36,12 @@ from results.page.cost import saved_epochs
 from results.page.datasets import drawn_trials, left_out, places
 from results.page.html import to_html
 from results.page.markdown import to_blocks
+from results.page.opening import opening
 from results.page.subject import BASE, BEST, COMPLETED, STOPPED, Subject
 from results.page.theme import DARK, LIGHT
 from results.report import page_of
 from results.report_sections import table
-from tests.pages import varied_study
+from tests.pages import every_block, stopped_study, varied_study
 from tests.studies import FakeTrial, make_study
 
 MARKUP = "<script>alert(1)</script> & \"quotes\" 'both' </style>"
@@ -222,6 +223,17 @@ def test_of_very_many_trials_the_best_and_a_sample_are_drawn(tmp_path: Path) -> 
     assert left_out(subject, 140) == ""
 
 
+@pytest.fixture
+def no_staves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those take long, and tests of their own."""
+    monkeypatch.setattr("results.report.mistakes_section", lambda *_: Section(name="mistakes", title="M", blocks=[]))
+
+
+def charts_in(made: Page) -> dict[str, Chart]:
+    blocks = [block for section in made.sections for block in every_block(section.blocks)]
+    return {block.name: block for block in blocks if isinstance(block, Chart)}
+
+
 NAN, INF = math.nan, math.inf
 ODD = {
     "nothing has started": [],
@@ -250,10 +262,8 @@ ODD = {
 
 @pytest.mark.parametrize("trials", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("checkpoints", [True, False])
-def test_every_study_gives_a_page(
-    tmp_path: Path, trials: list[FakeTrial], checkpoints: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("results.report.mistakes_section", lambda *_: Section(name="mistakes", title="M", blocks=[]))
+@pytest.mark.usefixtures("no_staves")
+def test_every_study_gives_a_page(tmp_path: Path, trials: list[FakeTrial], checkpoints: bool) -> None:
     folder = make_study(tmp_path, trials, checkpoints=checkpoints)
     made = page_of(Subject.of(folder))
     text = to_html(made)
@@ -264,6 +274,34 @@ def test_every_study_gives_a_page(
     names = [section.name for section in made.sections]
     assert names[0] == "verdict"
     assert names[-3:] == ["cautions", "cost", "provenance"]
+
+
+@pytest.mark.usefixtures("no_staves")
+def test_only_the_base_was_trained_to_its_end(tmp_path: Path) -> None:
+    subject = Subject.of(stopped_study(tmp_path))
+    assert [trial.state for trial in subject.ranking] == ["completed"] + 6 * ["pruned"]
+    assert (subject.winner, subject.findings.decisions) == (subject.base, ())
+    made = page_of(subject)
+    assert {"ranking-intervals", "parameter-5"} <= set(charts_in(made))
+    assert charts_in(made).keys().isdisjoint({"interval", "parallel", "best-of-1"})  # nothing to compare it with
+    assert Tags(to_html(made)).tags.count("section") == len(made.sections)
+
+
+@pytest.mark.usefixtures("no_staves")
+def test_a_parameter_has_one_name_in_all_figures(tmp_path: Path) -> None:
+    charts = charts_in(page_of(Subject.of(varied_study(tmp_path, trials=24))))
+    names = {charts[f"parameter-{place}"].title for place in range(1, 6)}
+    assert names == {"learning_rate", "depth", "dropout", "schedule", "cutoff"}
+    assert {charts[f"best-of-{place}"].title for place in (1, 2, 3)} <= names
+    spec = charts["importance-map"].spec
+    cells = spec["datasets"][spec["data"]["name"]]
+    assert {cell["parameter"] for cell in cells} == names
+    assert "model.decoder.depth" in {cell["targets"] for cell in cells}
+
+
+def test_a_gain_that_is_worth_having_is_told_as_a_place_and_in_words(tmp_path: Path) -> None:
+    made = Page(title="", subtitle="", sections=[opening(Subject.of(varied_study(tmp_path, trials=24)))])
+    assert "right of \u22121 point (1 point better) is no gain" in charts_in(made)["interval"].caption
 
 
 def test_a_population_that_changed_its_settings_gives_a_page(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_what_is_drawn_near_a_value_is_allowed(distribution: BaseDistribution, v
         (FloatDistribution(1e-5, 1e-1, log=True), 1e-3, lambda one: math.log10(one) / 4),
         (IntDistribution(0, 99), 50, lambda one: one / 100),
     ],
-    ids=str,
+    ids=["uniform", "logarithmic", "whole"],
 )
 def test_a_kernel_is_as_wide_as_the_bandwidth_says(distribution: BaseDistribution, value: float, into: Any) -> None:
     rng = np.random.default_rng(0)

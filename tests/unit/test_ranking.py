@@ -1,10 +1,12 @@
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import StudyError
-from results.ranking import base, best, rank
+from results.ranking import base, best, chosen, rank
 from results.replay import Replay
 from results.tables import StandingEpochs, trials_table
 from tests.studies import FakeTrial, events_of
@@ -48,6 +50,17 @@ def test_the_base_is_found_whatever_became_of_it(state: str | None) -> None:
     assert found is not None
     assert (found.number, found.origin, found.state) == (2, "base", state or "running")
     assert base(rank(table(*others))) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "there"), [(range(16), "0 to 15"), ((0, 1, 2, 4, 6, 7), "0 to 2, 4, 6 to 7"), ((), "none yet")]
+)
+def test_a_trial_is_chosen_by_number_or_id_and_another_is_refused(numbers: Sequence[int], there: str) -> None:
+    ranking = rank(table(*(FakeTrial(number, (0.5,)) for number in numbers)))
+    for trial in ranking:
+        assert chosen(ranking, str(trial.number)) is chosen(ranking, trial.trial_id) is trial
+    with pytest.raises(StudyError, match=f"trial=99: no such trial; there are {there}$"):
+        chosen(ranking, "99")
 
 
 def test_nothing_finished_says_what_there_is() -> None:

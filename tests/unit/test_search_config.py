@@ -122,6 +122,20 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
     assert config.budget.hours == 1.5
 
 
+@pytest.mark.parametrize("words", ["tensorboard,mlflow", "[tensorboard,mlflow]", "tensorboard", ""])
+def test_a_list_needs_no_brackets(words: str) -> None:
+    trackers = compose(["model=tiny", f"trackers={words}"]).trackers
+    assert trackers == [name for name in words.strip("[]").split(",") if name]
+
+
+def test_the_lists_of_a_parameter_need_no_brackets() -> None:
+    name = "space.parameters.decoder_dropout"
+    config = compose(["model=tiny", f"{name}.also=model.decoder.attention_dropout"])
+    assert config.space.parameters["decoder_dropout"].also == ["model.decoder.attention_dropout"]
+    config = compose(["model=tiny", f"{name}.kind=categorical", f"{name}.choices=0.1,0.2"])
+    assert config.space.parameters["decoder_dropout"].choices == [0.1, 0.2]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -131,7 +145,10 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
         (["sampler.name=tp"], "sampler=tp: no such sampler; there are tpe, gp"),
         (["scheduler.name=asah"], "scheduler=asah: no such scheduler; there are asha"),
         (["train.epocs=3"], "train.epocs: no such field; there are train.epochs"),
-        (["nosuch=3"], "nosuch: no such field"),
+        (["nosuch=3"], "nosuch: no such field; --help lists the fields"),
+        (["budget.trails=3"], "budget.epochs, budget.hours, budget.gpu_hours (did you mean budget.trials?)"),
+        (["spaces=dropout"], "spaces: no such field; --help lists the fields (did you mean space?)"),
+        (["trackers=tensorbord"], "trackers=tensorbord: no such trackers"),
         (["train.epochs=many"], "train.epochs: Value 'many' of type 'str' could not be converted to Integer"),
         (["train.epochs=0"], "`train.epochs` must be at least 1, but got 0"),
         (["model.backbone.drop_rate=1.2"], "`backbone.drop_rate` must be between 0 and 0.95, but got 1.2"),
@@ -141,7 +158,8 @@ def test_any_field_can_be_said_on_the_command_line() -> None:
         (["data=cpm"], "data=cpm: no such data; there are"),
         (["data=engraved+cpm"], "data=cpm: no such data; there are"),
         (["data=engraved+engraved"], "data=engraved+engraved: engraved is named twice"),
-        (["dropout"], "'dropout' is not of the form field=value or group=choice"),
+        (["dropout"], "'dropout' is not of the form field=value or group=choice; did you mean space=dropout?"),
+        (["nosuch"], "'nosuch' is not of the form field=value or group=choice; see --help"),
         (["++train.epochs=3"], "is not of the form"),
         (["space.parameters.decoder_dropout.low=0.9"], "`low` must be below `high`, but got 0.9 and 0.5"),
         (["space.parameters.decoder_dropout.target=model.nosuch"], "`target` model.nosuch is no field"),
