@@ -30,7 +30,7 @@ from datasets.staff import StaffSize
 FONTS = ("Leipzig", "Bravura", "Leland", "Gootville", "Petaluma")
 _FONT_WEIGHTS = (0.28, 0.26, 0.22, 0.16, 0.08)  # Petaluma looks handwritten: seldom
 
-_OPTIONS = {
+ONE_LINE = {
     "adjustPageHeight": True,
     "adjustPageWidth": True,
     "breaks": "none",
@@ -40,8 +40,8 @@ _OPTIONS = {
     "pageMarginLeft": 0,
     "pageMarginRight": 0,
     "pageMarginTop": 0,
-    "svgViewBox": True,
 }
+"""Verovio's options for a drawing of one endless line and nothing around it."""
 _PAGE_UNITS_PER_STAFF_SPACE = 18.0  # Verovio's default `unit` is 9, half a staff space
 _DRAWING_SCALE = 10.0  # the inner drawing counts in tenths of a page unit
 _MARGIN_LEFT = 0.9  # staff spaces of white before the staff
@@ -103,7 +103,8 @@ class Typography:
     def options(self) -> dict[str, object]:
         """As Verovio's options, whose lengths are in half staff spaces."""
         return {
-            **_OPTIONS,
+            **ONE_LINE,
+            "svgViewBox": True,
             "font": self.font,
             "spacingLinear": self.spacing_linear,
             "spacingNonLinear": self.spacing_non_linear,

@@ -23,23 +23,11 @@ from xml.sax.saxutils import escape, quoteattr
 import verovio
 
 from datasets.notation import CHORD, Symbol
-from datasets.scores.engraving import EngravingError
+from datasets.scores.engraving import ONE_LINE, EngravingError
 from datasets.scores.ink import HREF, SVG
 from datasets.scores.mei_document import write_mei
 from datasets.scores.transcript import Transcript, transcribe
 
-_OPTIONS = {
-    "adjustPageHeight": True,
-    "adjustPageWidth": True,
-    "breaks": "none",
-    "footer": "none",
-    "header": "none",
-    "pageMarginBottom": 0,
-    "pageMarginLeft": 0,
-    "pageMarginRight": 0,
-    "pageMarginTop": 0,
-    "svgBoundingBoxes": True,
-}
 _UNITS_PER_EM = 360  # of the drawing: two staff spaces
 _MARGIN = 60
 _PADDING = 36  # between a marked symbol and its box
@@ -265,7 +253,7 @@ def _engraved(mei: str) -> str:
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
     toolkit.setInputFrom("mei")
-    toolkit.setOptions(_OPTIONS)
+    toolkit.setOptions({**ONE_LINE, "svgBoundingBoxes": True})
     if not toolkit.loadData(mei):
         raise EngravingError("the engraver refuses it")
     return str(toolkit.renderToSVG(1))
