@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SPACE ?= dropout
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check docs bench format clean
+.PHONY: help setup search test test-integration test-end-to-end check docs bench format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -22,9 +22,15 @@ $(VENV)/.installed: pyproject.toml
 search: setup  ## run a search: make search, or make search SPACE=dropout
 	$(BIN)/python -m search.run space=$(SPACE)
 
-test: setup  ## pass the whole test suite: unit tests on all cores, then those that start Ray and programs of their own
+test: setup  ## pass the whole test suite: unit tests on all cores, then two halves side by side
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --maxprocesses 4
-	$(BIN)/python -m pytest tests --ignore tests/unit
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-integration test-end-to-end
+
+test-integration:
+	$(BIN)/python -m pytest tests --ignore tests/unit --ignore tests/end_to_end
+
+test-end-to-end:
+	$(BIN)/python -m pytest tests/end_to_end
 
 check: setup  ## lint, format and types
 	$(BIN)/ruff check .
