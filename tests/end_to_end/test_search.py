@@ -30,7 +30,10 @@ def test_the_search_ends_well_and_says_where_everything_is(searched: Searched) -
     )
     assert re.search(r"^dashboard  http://127\.0\.0\.1:\d+   token \w+", out, re.M)
     assert re.search(r"trial +0  epoch +1/3  SER \d\.\d{3}", out)
-    assert "best/report.md" in out
+    report, export, log = out.splitlines()[-3:]
+    assert report.split() == ["report", str(searched.folder / "report.html")]
+    assert export.split() == ["export", str(searched.folder / "best")]
+    assert re.fullmatch(r"log +\S+LOG.md: Study mine, finished", log)
 
 
 def test_nothing_but_the_search_speaks(searched: Searched) -> None:
