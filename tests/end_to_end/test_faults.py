@@ -23,9 +23,9 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def rows(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The command's table, by fault: each inflicted once, and three kills."""
+    """The command's table, by fault: each inflicted once, and two kills."""
     folder = tmp_path_factory.mktemp("faults")
-    words = ["kills=3", "times=1", f"faults={','.join(FAULTS)}"]
+    words = ["kills=2", "times=1", f"faults={','.join(FAULTS)}"]
     words += [f"corpora={corpora}", f"table={folder / 'table.jsonl'}"]
     subprocess.run(
         [sys.executable, "-m", "tests.end_to_end.fault_injection", *words],
@@ -41,5 +41,5 @@ def rows(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost(rows: dict[str, dict[str, Any]], fault: str) -> None:
     row = rows[fault]
-    assert row["times"] >= (3 if fault == "kill -9" else 1), row
+    assert row["times"] >= (2 if fault == "kill -9" else 1), row
     assert row["harmless"], row
