@@ -7,3 +7,4 @@ WEIGHTS, DESCRIPTION, RESUME = "model.safetensors", "checkpoint.json", "resume.p
 # In an export, beside the first two:
 ONNX_FOLDER = "onnx"
 ATTENTION_FILE = "figures/attention.png"
+METRICS_FILE = "metrics.json"

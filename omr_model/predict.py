@@ -27,7 +27,7 @@ from datasets.files import DISK_ERRORS, file_text, write_atomically
 from datasets.images import IMAGE_SUFFIXES, Gray, read_gray
 from datasets.notation import Symbol, format_semantic
 from omr_model.layout import ONNX_FOLDER, WEIGHTS
-from omr_model.predictions import READINGS_FILE, Prediction, print_predictions, to_parquet
+from omr_model.predictions import READINGS_FILE, Prediction, print_predictions, readings_file
 from omr_model.reading import Reader
 
 FORMATS = ("semantic", "musicxml", "mei")
@@ -195,7 +195,7 @@ def _read_folder(reader: Reader, names: Mapping[Path, str], to: Path | None, job
                 predictions.append(Prediction(file_text(path), reading, transcribe(reading.symbols).remarks))
             bar.update(len(batch))
     if predictions and to is not None:
-        write_atomically(to / READINGS_FILE, to_parquet(predictions))
+        write_atomically(to / READINGS_FILE, readings_file(predictions))
         print_predictions(predictions, sys.stdout)
     if unread := len(paths) - len(predictions):
         raise ImageError(f"{unread} of {len(paths)} files in {job.image} could not be read; the rest were")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TextIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from datasets.notation import format_semantic
+from datasets.parquet import to_parquet
 from omr_model.reading import Reading
 
 READINGS_FILE = "readings.parquet"
@@ -58,7 +58,7 @@ class Prediction:
         return min(range(len(sure)), key=sure.__getitem__) if sure else None
 
 
-def to_parquet(predictions: Sequence[Prediction]) -> bytes:
+def readings_file(predictions: Sequence[Prediction]) -> bytes:
     """`PREDICTIONS`, in the order given, as the bytes of a file."""
     rows = [
         {
@@ -74,9 +74,7 @@ def to_parquet(predictions: Sequence[Prediction]) -> bytes:
         }
         for one in predictions
     ]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, PREDICTIONS), sink, compression="zstd")
-    return bytes(sink.getvalue())
+    return to_parquet(pa.Table.from_pylist(rows, PREDICTIONS))
 
 
 def print_predictions(predictions: Sequence[Prediction], stream: TextIO) -> None:

@@ -31,25 +31,25 @@ from datasets.command_line import check_target, main
 from datasets.errors import CorpusError, StudyError
 from datasets.files import new_folder
 from datasets.manifest import Manifest
+from datasets.parquet import to_parquet
 from datasets.vocabulary import vocabulary
-from omr_model.layout import DESCRIPTION, WEIGHTS
+from omr_model.layout import DESCRIPTION, METRICS_FILE, WEIGHTS
 from results.evidence import Decision
 from results.exported import ExportedTrial, collect
 from results.figures import training_curve
 from results.findings import Findings
-from results.gather import to_parquet
 from results.model_card import CARD_FILE, FILES, PREDICTIONS_FILE, ModelCard, parameters
 from results.portable import COMMAND_FILE, write_code
 from results.ranking import RankedTrial
 from results.read_back import TriedOut, attempt, try_out
 from results.specification import preprocessing, vocabulary_of
-from results.study import DEFAULT_STUDIES, CorpusRecord, find_study
+from results.study import DEFAULT_STUDIES, PAGE_FILE, CorpusRecord, find_study
 from results.trial_report import CURVE_FILE
 from results.verdict import against_base
 from results.winner import winner_if_any
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
-REPORT_FILE, PAGE_FILE, METRICS_FILE = "report.md", "report.html", "metrics.json"
+REPORT_FILE = "report.md"
 EARLIER_FILES = {"samples.parquet", "curve.png"}  # of exports that had no predict.py yet
 
 

@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from datasets.command_line import main
 from datasets.files import write_atomically
+from datasets.parquet import to_parquet
 from results.cautions import Caution, cautions
 from results.evidence import Decision, decisions_of
 from results.fidelity import Fidelity, fidelity
-from results.gather import Tables, gather, to_parquet
+from results.gather import Tables, gather
 from results.importance import SHARE_RESAMPLES, Importance, importance
 from results.ranking import rank
 from results.report_sections import doubt, number_text, real_effects

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from datasets.command_line import main
 from datasets.files import write_atomically
+from datasets.parquet import to_parquet
 from results.journal import SessionEnded, SessionStarted, read
 from results.manual import read_manual
 from results.replay import Replay, TrialHistory
@@ -85,13 +86,6 @@ def write_reports(folder: Path) -> Tables:
     for name in ("trials", "epochs", "samples"):
         write_atomically(reports / f"{name}.parquet", to_parquet(getattr(tables, name)))
     return tables
-
-
-def to_parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file, compressed with Zstandard."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return bytes(sink.getvalue())
 
 
 def gather(folder: Path) -> Tables:

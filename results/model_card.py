@@ -19,17 +19,17 @@ from datasets.licences import terms
 from datasets.manifest import Manifest
 from datasets.staff import STAFF_SIZES
 from omr_model.config import TrainingConfig
-from omr_model.layout import ATTENTION_FILE, DESCRIPTION, ONNX_FOLDER, WEIGHTS
+from omr_model.layout import ATTENTION_FILE, DESCRIPTION, METRICS_FILE, ONNX_FOLDER, WEIGHTS
 from results.exported import ExportedTrial
 from results.portable import COMMAND_FILE, LICENCE_FILE, ONNX_REQUIREMENTS, TORCH_REQUIREMENTS
 from results.read_back import ReadBack, TriedOut
 from results.report_sections import code, table
-from results.schema import ERROR_CLASSES
+from results.schema import ERROR_CLASSES, JOULES_PER_KILOWATT_HOUR
+from results.study import PAGE_FILE
 from results.trial_report import CURVE_FILE, by_source, provenance, rates
 from results.verdict import interval_text, percent
 
 CARD_FILE, PREDICTIONS_FILE = "README.md", "predictions.parquet"
-JOULES_PER_KILOWATT_HOUR = 3.6e6
 CITATION = """```bibtex
 @inproceedings{li2023tromr,
   title     = {{TrOMR}: Transformer-Based Polyphonic Optical Music Recognition},
@@ -51,11 +51,11 @@ FILES = {
     "config.json": "the whole configuration that it was trained with",
     "vocabulary.json": "tokens by branch, in the order of their ids",
     "preprocessing.json": "what becomes of a picture before the model sees it",
-    "metrics.json": "its rows of the study's tables, and the study's decisions",
+    METRICS_FILE: "its rows of the study's tables, and the study's decisions",
     PREDICTIONS_FILE: "what it read on every validation staff, beside the truth",
     "figures": "the training curve; what the model looks at",
     "report.md": "the trial's page: setting, rates, ranking, cautions",
-    "report.html": "the study's page, with figures to look at",
+    PAGE_FILE: "the study's page, with figures to look at",
     ONNX_FOLDER: "the model for onnxruntime",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datasets.command_line import check_ending, check_target, main
 from datasets.files import write_atomically
+from omr_model.layout import METRICS_FILE
 from results.page.blocks import Page
 from results.page.causes import cautions_blocks, fidelity_blocks, importance_blocks
 from results.page.cost import cost_section
@@ -22,9 +23,7 @@ from results.page.origin import origin_section
 from results.page.parameters import parameter_names, parameters_section
 from results.page.progress import curves_section, progress_section, ranking_section
 from results.page.subject import Subject
-from results.study import DEFAULT_STUDIES, find_study
-
-PAGE_FILE, EXPORT_FOLDER = "report.html", "best"
+from results.study import BEST_FOLDER, DEFAULT_STUDIES, PAGE_FILE, find_study
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def _write(subject: Subject, to: Path, exported: Path | None) -> Path:
 
 def _kept_export(subject: Subject) -> Path | None:
     """The export in the study's folder, as long as it is of the trial that the study ends with."""
-    folder = subject.folder / EXPORT_FOLDER
+    folder = subject.folder / BEST_FOLDER
     try:
-        trial = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["trial"]["trial_id"]
+        trial = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))["trial"]["trial_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if subject.winner is not None and trial == subject.winner.trial_id else None

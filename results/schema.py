@@ -37,6 +37,7 @@ from omr_model.metrics import ErrorClass
 
 STUDY_KEY = "omr_study"
 PARAMETER_PREFIX = "params."
+JOULES_PER_KILOWATT_HOUR = 3.6e6
 LOSS_BRANCHES = ("rhythm", "pitch", "lift", "note", "consistency")
 SER_BRANCHES = ("rhythm", "pitch", "lift")
 ERROR_CLASSES = tuple(str(error) for error in ErrorClass)

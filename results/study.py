@@ -23,6 +23,7 @@ from datasets.files import write_atomically
 from results.provenance import CodeVersion, Hardware, Provenance, uncommitted_changes
 
 STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER, ENGINE_FOLDER = "study.json", "events.jsonl", "reports", "tune"
+PAGE_FILE, BEST_FOLDER = "report.html", "best"
 CHANGES_FOLDER, DIGEST_DIGITS = "changes", 16
 DEFAULT_STUDIES = str(Path(__file__).resolve().parent / "studies")
 DEFAULT_LOG = Path(__file__).resolve().parent.parent / "LOG.md"

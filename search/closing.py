@@ -8,12 +8,12 @@ from pathlib import Path
 
 from datasets.errors import OmrError, StudyError
 from datasets.files import write_atomically
-from results.export import PAGE_FILE, ExportConfig, export
+from results.export import ExportConfig, export
 from results.findings import findings, text, write_findings
 from results.journal import SessionStarted, read
 from results.log_records import FINISHED, LogStudy
 from results.log_study import study_entry
-from results.study import EVENTS_FILE
+from results.study import BEST_FOLDER, EVENTS_FILE, PAGE_FILE
 from results.training_log import add_entry
 from search.config import SearchConfig
 from search.optuna_view import show_in_optuna
@@ -63,7 +63,7 @@ def _export(config: SearchConfig) -> tuple[Path | None, OmrError | OSError | Non
     folder, exported, problem = config.folder(), None, None
     try:
         best = export(
-            ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / "best"), overwrite=True)
+            ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / BEST_FOLDER), overwrite=True)
         )
         found, exported = best.findings, best.folder
         for remark in best.remarks:

@@ -11,8 +11,9 @@ from results.page.blocks import Block, Chart, Grid, KeyFigure, KeyFigures, Prose
 from results.page.charts import dumped, inline
 from results.page.opening import HOUR, hours_text
 from results.page.subject import Subject
+from results.schema import JOULES_PER_KILOWATT_HOUR
 
-GIB, KWH = 2**30, 3.6e6
+GIB = 2**30
 REPEATS = "repeats"
 STOPPED = ("pruned", "paused")
 
@@ -64,7 +65,7 @@ def _energy(rows: Sequence[Mapping[str, Any]]) -> KeyFigure:
     note = "of the whole device, also where trials share one"
     if len(told) < len(trained):
         note = f"of {len(told)} of {len(trained)} trials; {note}"
-    return KeyFigure(label="Energy", value=f"{sum(told) / KWH:.3g} kWh", note=note)
+    return KeyFigure(label="Energy", value=f"{sum(told) / JOULES_PER_KILOWATT_HOUR:.3g} kWh", note=note)
 
 
 def _bar(subject: Subject, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import StudyError
-from results.gather import GatherConfig, gather, gather_reports, to_parquet, write_reports
+from datasets.parquet import to_parquet
+from results.gather import GatherConfig, gather, gather_reports, write_reports
 from results.journal import EpochReported, Journal, Parameter, TrialEnded, TrialStarted, to_line
 from results.replay import Replay
 from results.schema import EPOCHS, SAMPLES, STUDY_KEY, TRIALS

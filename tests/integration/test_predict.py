@@ -21,7 +21,7 @@ from omr_model.decoding import greedy
 from omr_model.model import TrOMR
 from omr_model.onnx_model import OnnxReader
 from omr_model.predict import PredictJob, open_reader, predict, run
-from omr_model.predictions import MOST_SHOWN, Prediction, print_predictions, to_parquet
+from omr_model.predictions import MOST_SHOWN, Prediction, print_predictions, readings_file
 from omr_model.reading import Reading
 from omr_model.torch_reader import TorchReader
 from tests.models import random_batch, save_model
@@ -218,7 +218,7 @@ def test_a_reading_that_stops_early_is_not_the_surest() -> None:
     shown = [word for word in screen.getvalue().split() if word.endswith(".png")]
     assert shown == ["nothing.png", "cut.png", "sure.png"]
     assert "the end (0.20)" in screen.getvalue()
-    rows = pq.read_table(pa.BufferReader(to_parquet(told))).to_pylist()
+    rows = pq.read_table(pa.BufferReader(readings_file(told))).to_pylist()
     assert [row["end"] for row in rows] == [0.9, 0.2, None]
     assert [row["remarks"] for row in rows] == ["", "mended", "cut off at the longest sequence; mended"]
 
