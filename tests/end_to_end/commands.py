@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,18 +26,72 @@ class Done:
     err: str
 
 
-def run(module: str, *words: str, cwd: Path = ROOT, timeout: float = 300) -> Done:
-    """`python -m module words...`, without a terminal."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+def run(module: str, *words: str, cwd: Path = ROOT, timeout: float = 300, cold: bool = False) -> Done:
+    """`python -m module words...`, without a terminal.
+
+    Args:
+        cold: by an interpreter of its own, that imports all itself, and so prints whatever imports print.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        if cold:
+            with out.open("w") as one, err.open("w") as other:
+                command = [sys.executable, "-m", module, *words]
+                status = subprocess.run(
+                    command, cwd=cwd, stdout=one, stderr=other, timeout=timeout, check=False, env=environment
+                ).returncode
+        else:
+            out.touch()
+            err.touch()
+            status = _warm().run(
+                {
+                    "module": module,
+                    "words": words,
+                    "folder": str(cwd),
+                    "environment": environment,
+                    "printed": [str(out), str(err)],
+                },
+                timeout,
+            )
+        return Done(status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+class _Warm:
+    """The process of `tests.end_to_end.warm`; it ends with this one."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.end_to_end.warm"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert self._line() == "ready"
+
+    def run(self, command: dict[str, Any], timeout: float) -> int:
+        """The command's exit status; the command is killed if it takes longer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        pid = int(self._line())
+        alarm = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+        alarm.start()
+        try:
+            return int(self._line())
+        finally:
+            alarm.cancel()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@functools.cache
+def _warm() -> _Warm:
+    return _Warm()
 
 
 def interrupt(module: str, *words: str, after: str) -> Done:

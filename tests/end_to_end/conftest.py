@@ -42,4 +42,4 @@ class Searched:
 def searched(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """`python -m search.run space=dropout study=mine`, with a smaller model, fewer staves and fewer epochs."""
     searched = Searched(Done(0, "", ""), corpora, tmp_path_factory.mktemp("studies"))
-    return replace(searched, done=run("search.run", *searched.words("mine")))
+    return replace(searched, done=run("search.run", *searched.words("mine"), cold=True))

@@ -16,16 +16,15 @@ from tests.end_to_end.commands import ROOT
 FAULTS = [
     "kill -9",
     "flipped bit with optuna.journal and study.json deleted",
-    "same study driven twice",
     "SIGTERM",
 ]
 
 
 @pytest.fixture(scope="module")
 def rows(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The command's table, by fault: each inflicted once, and two kills."""
+    """The command's table, by fault: each inflicted once."""
     folder = tmp_path_factory.mktemp("faults")
-    words = ["kills=2", "times=1", f"faults={','.join(FAULTS)}"]
+    words = ["kills=1", "times=1", f"faults={','.join(FAULTS)}"]
     words += [f"corpora={corpora}", f"table={folder / 'table.jsonl'}"]
     subprocess.run(
         [sys.executable, "-m", "tests.end_to_end.fault_injection", *words],
@@ -41,5 +40,5 @@ def rows(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost(rows: dict[str, dict[str, Any]], fault: str) -> None:
     row = rows[fault]
-    assert row["times"] >= (2 if fault == "kill -9" else 1), row
+    assert row["times"] >= 1, row
     assert row["harmless"], row
