@@ -40,7 +40,7 @@ class ErrorClass(StrEnum):
     SIGNATURES = "signatures"
 
 
-_CLASS_OF_KIND = {
+CLASS_OF_KIND = {
     "note": ErrorClass.NOTES,
     "gracenote": ErrorClass.NOTES,
     "rest": ErrorClass.RESTS,
@@ -190,16 +190,19 @@ def _log_symbols(symbols: Iterable[Symbol]) -> list[str]:
 
 # Which errors -----------------------------------------------------------------------------------------------
 
-_EDIT = 1 << 16
+EDIT = 1 << 16
 """Cost of one edit; anything less only decides between alignments with equally many edits."""
+
+KIND_WEIGHT = 8
+"""Extra cost of a substitution by a symbol of another class, which outweighs all else."""
 
 _PARTS: tuple[tuple[int, Callable[[Symbol], str]], ...] = (
     (1, lambda symbol: symbol.rhythm),
     (1, lambda symbol: symbol.pitch),
     (1, lambda symbol: symbol.lift),
-    (8, lambda symbol: _CLASS_OF_KIND[symbol.kind]),
+    (KIND_WEIGHT, lambda symbol: CLASS_OF_KIND[symbol.kind]),
 )
-"""What a substitution compares, and the extra cost of a difference: another kind outweighs all else."""
+"""What a substitution compares, and the extra cost of a difference."""
 
 Edit: TypeAlias = tuple[Symbol | None, Symbol | None]
 """(read, true): a substitution; (read, None): an insertion; (None, true): a deletion."""
@@ -213,7 +216,7 @@ def error_class(read: Symbol | None, true: Symbol | None) -> ErrorClass:
     if read is None or true is None or not (read.is_note and true.is_note):
         blamed = true or read
         assert blamed is not None
-        return _CLASS_OF_KIND[blamed.kind]
+        return CLASS_OF_KIND[blamed.kind]
     if read.pitch != true.pitch:
         return ErrorClass.PITCH
     return ErrorClass.RHYTHM if read.rhythm != true.rhythm else ErrorClass.ACCIDENTALS
@@ -248,7 +251,7 @@ def align(prediction: Sequence[Symbol], reference: Sequence[Symbol]) -> list[Pai
         if i and j and cost[i, j] == cost[i - 1, j - 1] + substitution_NM[i - 1, j - 1]:
             i, j = i - 1, j - 1
             pairs.append((i, j))
-        elif j and cost[i, j] == cost[i, j - 1] + _EDIT:
+        elif j and cost[i, j] == cost[i, j - 1] + EDIT:
             j -= 1
             pairs.append((None, j))
         else:
@@ -264,7 +267,7 @@ def _substitution_costs(prediction: Sequence[Symbol], reference: Sequence[Symbol
         read_N = np.array([part(symbol) for symbol in prediction], dtype=str)
         true_M = np.array([part(symbol) for symbol in reference], dtype=str)
         cost_NM += weight * (read_N[:, None] != true_M[None, :])
-    cost_NM[cost_NM > 0] += _EDIT
+    cost_NM[cost_NM > 0] += EDIT
     return cost_NM
 
 
@@ -274,11 +277,11 @@ def _cost_table(substitution_NM: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
     Row by row: the best way from the row above, then along the row in one running minimum.
     """
     n, m = substitution_NM.shape
-    along_row = np.arange(m + 1) * _EDIT
+    along_row = np.arange(m + 1) * EDIT
     cost = np.empty((n + 1, m + 1), dtype=np.int64)
     cost[0] = along_row
     for i in range(1, n + 1):
-        from_above = cost[i - 1] + _EDIT
+        from_above = cost[i - 1] + EDIT
         from_above[1:] = np.minimum(from_above[1:], cost[i - 1, :-1] + substitution_NM[i - 1])
         cost[i] = np.minimum.accumulate(from_above - along_row) + along_row
     return cost
