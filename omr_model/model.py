@@ -61,10 +61,12 @@ class TrOMR(nn.Module):
 
     def forward(self, batch: Batch) -> Logits:
         """Teacher-forced scores: position t of the result speaks of symbol t + 1, [B, T - 1, V]."""
+        return self.score(batch, self.encoder(batch.image))
+
+    def score(self, batch: Batch, picture_BPD: Tensor) -> Logits:
+        """`forward`, of pictures that the encoder has seen."""
         logits: Logits
-        logits, _ = self.decoder(
-            batch.rhythm[:, :-1], batch.pitch[:, :-1], batch.lift[:, :-1], self.encoder(batch.image)
-        )
+        logits, _ = self.decoder(batch.rhythm[:, :-1], batch.pitch[:, :-1], batch.lift[:, :-1], picture_BPD)
         return logits
 
     @property
