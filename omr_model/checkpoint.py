@@ -26,11 +26,13 @@ from torch import Tensor
 from datasets.command_line import flat_fields, typed
 from datasets.errors import CheckpointError, ConfigError
 from datasets.files import new_folder, sha256_of, write_atomically
+from datasets.seeds import seed_from
 from datasets.vocabulary import vocabulary
 from omr_model.config import TrainingConfig
 from omr_model.decoding import DECODING
 from omr_model.layout import DESCRIPTION, RESUME, WEIGHTS
 from omr_model.model import TrOMR
+from omr_model.parallel import RandomState, set_random_state
 from omr_model.trainer import EpochRecord, Trainer
 
 FORMAT = 1
@@ -40,7 +42,7 @@ RESUME_STATE = {"epoch", "first_loss", "optimizer", "scaler", "torch_rng", "cuda
 # sorts them into groups, and the fused kernels keep their state in other forms, so neither may.
 CHANGEABLE = ("loss.", "optimizer.", "train.mix.", "train.dropout.")
 RATES = ("drop_rate", "drop_path_rate", "dropout", "attention_dropout")
-PLACES = ("train.device", "train.workers")  # where a training runs, which is for each machine to say
+PLACES = ("train.device", "train.workers", "train.images")  # where a training runs, which is for each machine to say
 FIXED = ("optimizer.decay_norms", "optimizer.decay_biases", "optimizer.decay_embeddings", "optimizer.fused")
 
 
@@ -150,7 +152,7 @@ def may_change(target: str) -> bool:
     return target not in FIXED and (is_rate or target.startswith(CHANGEABLE))
 
 
-def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
+def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> int:
     """Put a trainer where it was when the checkpoint was written; on the same device it goes on to the same numbers.
 
     Everything is read and checked before the trainer is touched.
@@ -158,6 +160,9 @@ def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
     Args:
         adopt: go on with the trainer's own configuration, which may differ in what `may_change`: weights, the
             optimiser's moments, epoch and random state are the checkpoint's.
+
+    Returns:
+        How many processes had trained it together. Where there are more now, some draw a new dropout.
 
     Raises:
         CheckpointError: missing or damaged, or of another model, loss or training.
@@ -183,9 +188,19 @@ def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> None:
     trainer.epoch = state["epoch"]
     loss_changed = any(target.startswith("loss.") for target in changed)
     trainer.first_loss = math.inf if loss_changed else state["first_loss"]  # of another loss it says nothing
-    torch.set_rng_state(state["torch_rng"])
-    if trainer.device.type == "cuda" and state["cuda_rng"] is not None:  # it was written on a CPU
-        torch.cuda.set_rng_state(state["cuda_rng"], trainer.device)
+    _restore_randomness(trainer, state)
+    return 1 + len(state.get("other_ranks", ()))
+
+
+def _restore_randomness(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Each of several processes goes on with its own; one that was not there draws a sequence of its own."""
+    rank = trainer.parallel.rank
+    states = [RandomState(state["torch_rng"], state["cuda_rng"])]
+    states += [RandomState(*other) for other in state.get("other_ranks", ())]
+    if rank < len(states):
+        set_random_state(states[rank], trainer.device)
+    else:
+        torch.manual_seed(seed_from(trainer.config.train.seed, f"dropout of rank {rank} from epoch {trainer.epoch} on"))
 
 
 @dataclass(frozen=True)
@@ -206,10 +221,13 @@ def restore_newest(trainer: Trainer, folders: Sequence[Path], adopt: bool = Fals
     notes: list[str] = []
     for folder in folders:
         try:
-            restore(trainer, folder, adopt)
+            before = restore(trainer, folder, adopt)
         except CheckpointError as error:
             notes.append(str(error))
         else:
+            if before != trainer.parallel.world:
+                now = trainer.parallel.world
+                notes.append(f"{before} processes had trained it, {now} go on: dropout is drawn differently")
             return Restored(folder, tuple(notes))
     return Restored(None, tuple(notes))
 
@@ -232,6 +250,7 @@ def _resume_state(trainer: Trainer) -> dict[str, Any]:
         "scaler": trainer.scaler.state_dict(),
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state(trainer.device) if trainer.device.type == "cuda" else None,
+        "other_ranks": [tuple(state) for state in trainer.random_states[1:]],
     }
 
 

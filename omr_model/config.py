@@ -25,6 +25,7 @@ FAMILIES = {"resnetv2": 1, "inception_resnet_v2": 2, "convnext": 1}
 """Backbones by name, and how often each halves the picture beside once a stage."""
 INCEPTION_BLOCKS = (10, 20, 9)
 PRECISIONS = ("fp32", "bf16", "fp16", "mixed")
+IMAGES = ("auto", "mapped", "decoded")
 SCHEDULES = ("cosine", "linear", "constant")
 FUSED = ("torch", "apex", "none")
 DROPOUT_SCHEDULES = ("standard", "early", "late", "none")
@@ -325,9 +326,11 @@ class TrainConfig:
         scored_in: the vocabulary that predictions and labels are written in before they are compared; empty is
             the model's own. A search over vocabularies sets it, so that all trials have one reference.
         precision: fp32, or autocast to bf16, or to fp16 with loss scaling; `mixed` is bf16 where the GPU has it,
-            fp16 on an older one, and fp32 on a CPU.
-        compile: torch.compile.
-        workers: loader processes; 0 decodes images in the training process, quick enough for short staves.
+            fp16 on an older one; on a CPU it is bf16 where that has instructions for it, else fp32.
+        compile: torch.compile, on a GPU, of each kind of block once (`omr_model.compiled`).
+        workers: loader processes; 0 loads images in the training process, quick enough for short staves.
+        images: `decoded` anew each time, or `mapped`: decoded once a machine into a file beside the corpus, which all
+            trials share (a byte a pixel); without room for it they are decoded. `auto` is mapped where a GPU waits.
         validation_staves: at most so many validation staves, the same for every seed; None is all of them.
         seed: initial weights, order of staves, dropout.
         device: `cuda`, `cpu`, or `auto`.
@@ -343,6 +346,7 @@ class TrainConfig:
     precision: str = "fp32"
     compile: bool = False
     workers: int = 0
+    images: str = "auto"
     validation_staves: int | None = None
     seed: int = 0
     device: str = "auto"
@@ -355,6 +359,7 @@ class TrainConfig:
         check_range("train.accumulation", self.accumulation, 1)
         check_range("train.workers", self.workers, 0)
         check_choice("train.precision", self.precision, PRECISIONS)
+        check_choice("train.images", self.images, IMAGES)
         check_choice("train.scored_in", self.scored_in, ("", *VOCABULARIES))
         if not (self.device in ("auto", "cpu") or self.device.startswith("cuda")):
             raise ConfigError(f"train.device={self.device}: there are auto, cpu, cuda and cuda:N")

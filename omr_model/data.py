@@ -9,6 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +22,12 @@ from datasets.pictures.camera import draw_shot
 from datasets.pictures.distortion import photograph
 from datasets.pictures.negatives import negative
 from datasets.pictures.shot import Shot
+from datasets.pixels import Pictures, pictures_of
 from datasets.seeds import seed_from
-from datasets.shards import Staves
+from datasets.shards import PreparedCorpus, Staves
 from datasets.staff import STAFF_SIZES
 from datasets.vocabulary import Tokens, Vocabulary
+from datasets.vocabulary import vocabulary as vocabulary_of
 from omr_model.distortion import Shots
 from omr_model.fits import check_counts, read_labels
 from omr_model.mix import NEGATIVE, Draw, MixPlan
@@ -42,17 +47,31 @@ class Sample:
 
 
 class StaffDataset(Dataset[Sample]):
-    """Images decoded when they are asked for, labels tokenised once at the start.
+    """Images decoded or copied when they are asked for, labels tokenised once at the start.
+
+    Args:
+        pictures: all of the split's, decoded (`datasets.pixels`); None decodes each when it is asked for.
 
     Raises:
         VocabularyError: symbols that the vocabulary lacks, all of them named.
     """
 
-    def __init__(self, staves: Staves, vocabulary: Vocabulary, indices: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        staves: Staves,
+        vocabulary: Vocabulary,
+        indices: Sequence[int] | None = None,
+        pictures: Pictures | None = None,
+    ) -> None:
         self.staves = staves
         self.vocabulary = vocabulary
         self.indices = range(len(staves)) if indices is None else indices
-        self.tokens = [vocabulary.encode(label) for label in read_labels(vocabulary, staves, self.indices)]
+        self.pictures = pictures
+        if indices is None:
+            content = staves.corpus.manifest.content_hash
+            self.tokens = _tokens_of_split(staves.corpus.path, content, staves.split, vocabulary.name)
+        else:
+            self.tokens = [vocabulary.encode(label) for label in read_labels(vocabulary, staves, indices)]
 
     def reference(self, position: int) -> list[Symbol]:
         """What is printed on a staff, in the words of the vocabulary."""
@@ -62,7 +81,28 @@ class StaffDataset(Dataset[Sample]):
         return len(self.indices)
 
     def __getitem__(self, position: int) -> Sample:
-        return Sample(self.staves.image(self.indices[position]), self.tokens[position])
+        index = self.indices[position]
+        image = self.staves.image(index) if self.pictures is None else np.array(self.pictures[index])
+        return Sample(image, self.tokens[position])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the pictures, of which a process that is spawned would get a copy; it maps them anew."""
+        return vars(self) | {"pictures": self.pictures is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, pictures=pictures_of(state["staves"]) if state["pictures"] else None)
+
+
+@lru_cache(maxsize=4)
+def _tokens_of_split(corpus: Path, content_hash: str, split: str, name: str) -> list[Tokens]:  # noqa: ARG001
+    """All labels of a split, read once a process: of many staves that takes seconds, and trials come one by one.
+
+    Args:
+        content_hash: of the corpus, so that one that is prepared anew in the same folder is read anew.
+    """
+    words = vocabulary_of(name)
+    staves = PreparedCorpus.open(corpus, verify=False).staves(split)
+    return [words.encode(label) for label in read_labels(words, staves, range(len(staves)))]
 
 
 def validation_choice(staves: int, at_most: int | None) -> list[int]:
@@ -152,10 +192,16 @@ class EpochOrder(Sampler[list[Draw]]):
             yield list(itertools.islice(draws, self.batch_size))
 
 
-def collate(samples: Sequence[Sample], length: int | None = None) -> Batch:
-    """Stack staves; sequences are padded to the longest of the batch, or to `length` for fixed shapes."""
+def collate(samples: Sequence[Sample], multiple: int = 1, at_most: int | None = None) -> Batch:
+    """Stack staves; sequences are padded to the longest of the batch.
+
+    Args:
+        multiple: pad on to a multiple of so many symbols, so that there are few shapes.
+        at_most: but never to more than this.
+    """
     tokens = [sample.tokens for sample in samples]
-    longest = length or max(len(one.rhythm) for one in tokens)
+    longest = max(len(one.rhythm) for one in tokens)
+    longest = max(longest, min(-(-longest // multiple) * multiple, at_most or longest + multiple))
     branches = {}
     for branch in ("rhythm", "pitch", "lift", "note"):
         padded = np.zeros((len(tokens), longest), dtype=np.int64)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from datasets.errors import ConfigError
 
+_BF16_LEVELS = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")  # oneDNN's names
 _TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -18,12 +21,21 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def supported_precision(device: torch.device, precision: str) -> str:
     """What is really used: on a GPU, fp16 in place of a bf16 that it would only emulate (before Ampere).
 
-    `mixed` is bf16 on a GPU, and fp32 on a CPU, where lower precisions save nothing.
+    `mixed` is bf16 on a GPU and on a CPU with instructions for it, and fp32 on any other CPU, where lower precisions
+    save nothing.
     """
     if precision == "mixed":
-        precision = "bf16" if device.type == "cuda" else "fp32"
+        precision = "bf16" if device.type == "cuda" or has_bf16_instructions() else "fp32"
     emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
     return "fp16" if precision == "bf16" and emulated else precision
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this machine's CPU multiplies in bf16, and oneDNN, which computes most of it, is allowed to let it."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 does not tell yet
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    has = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return has and any(allowed.startswith(name) for name in ("ALL", "DEFAULT", *_BF16_LEVELS))
 
 
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:

@@ -19,6 +19,8 @@ from omr_model.config import BRANCHES, LossConfig
 from omr_model.decoder import Logits
 from omr_model.model import Batch
 
+_IGNORED = -100  # the target of a position that does not count, as PyTorch has it
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -52,25 +54,30 @@ class TrOMRLoss(nn.Module):
             self.register_buffer(f"{branch}_weights", weights)
 
     def forward(self, logits: Logits, batch: Batch) -> Losses:
-        """Means over the positions that are not padding."""
+        """Means over the positions that are not padding.
+
+        Those are masked, not taken out: how many there are only the device knows, and a GPU would be waited for.
+        """
         valid_BT = batch.rhythm[:, 1:] != PAD
         parts = {
-            branch: self._cross_entropy(branch, scores[valid_BT], getattr(batch, branch)[:, 1:][valid_BT])
+            branch: self._cross_entropy(branch, scores, getattr(batch, branch)[:, 1:].masked_fill(~valid_BT, _IGNORED))
             for branch, scores in logits.items()
         }
         consistency = self._consistency(logits, valid_BT)
         total = self.config.alpha * sum(parts.values()) + self.config.beta * consistency
         return Losses(total=total, consistency=consistency, **parts)
 
-    def _cross_entropy(self, branch: str, scores_NV: Tensor, target_N: Tensor) -> Tensor:
-        scores_NV = scores_NV.float()
+    def _cross_entropy(self, branch: str, scores_BTV: Tensor, target_BT: Tensor) -> Tensor:
+        scores_NV, target_N = scores_BTV.float().flatten(0, 1), target_BT.flatten()
         weights_V: Tensor = getattr(self, f"{branch}_weights")
         if self.config.focal_gamma == 0 or branch not in self.config.focal_branches:
             return F.cross_entropy(scores_NV, target_N, weight=weights_V, label_smoothing=self.config.label_smoothing)
-        surprise_N = F.cross_entropy(scores_NV, target_N, reduction="none")
+        surprise_N = F.cross_entropy(scores_NV, target_N, reduction="none")  # 0 where it is ignored
         doubt_N = 1 - torch.exp(-surprise_N)
-        focal_N = self.config.focal_alpha * doubt_N**self.config.focal_gamma * surprise_N
-        weight_N = weights_V[target_N]
+        # At no doubt at all the power's slope may be infinite (an exponent below 1), which nothing would mask.
+        valid_N = target_N != _IGNORED
+        focal_N = self.config.focal_alpha * doubt_N.masked_fill(~valid_N, 1.0) ** self.config.focal_gamma * surprise_N
+        weight_N = weights_V[target_N.clamp_min(0)] * valid_N
         return (weight_N * focal_N).sum() / weight_N.sum()
 
     def _consistency(self, logits: Logits, valid_BT: Tensor) -> Tensor:
@@ -78,12 +85,12 @@ class TrOMRLoss(nn.Module):
         chance_BTV = {branch: scores.float().softmax(dim=-1) for branch, scores in logits.items()}
         flag_BT = chance_BTV["note"][..., 1]
         opinions = (
-            chance_BTV["rhythm"][..., self.note_mask].sum(dim=-1),
+            (chance_BTV["rhythm"] * self.note_mask).sum(dim=-1),
             1 - chance_BTV["pitch"][..., NO_NOTE],
             1 - chance_BTV["lift"][..., NO_NOTE],
         )
         distance_BT = (torch.stack(opinions) - flag_BT).abs().mean(dim=0)
-        return self.config.gamma * distance_BT[valid_BT].mean()
+        return self.config.gamma * (distance_BT * valid_BT).sum() / valid_BT.sum()
 
 
 def _token_weights(config: LossConfig, vocabulary: Vocabulary) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ _TINY = TrainingConfig(
     ),
     loss=LossConfig(alpha=0.5, beta=0.1),
     optimizer=OptimizerConfig(learning_rate=1e-3),
-    train=TrainConfig(epochs=9, staves_per_epoch=2_400, batch_size=16, validation_staves=300),
+    train=TrainConfig(epochs=9, staves_per_epoch=2_400, batch_size=16, validation_staves=300, precision="mixed"),
 )
 
 PRESETS = {

@@ -3,6 +3,7 @@
 python -m omr_model.train to=runs/first
 python -m omr_model.train to=runs/deep preset=tiny model.decoder.depth=4 train.seed=1
 python -m omr_model.train to=runs/first resume=true
+torchrun --nproc-per-node 2 -m omr_model.train to=runs/first     on two GPUs together
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from datasets.prepare import prepare
 from datasets.prepare_config import CORPORA, Choices, PrepareConfig
 from omr_model import checkpoint
 from omr_model.config import TrainingConfig, replace_fields
-from omr_model.device import preset_for_device
+from omr_model.device import preset_for_device, resolve_device
+from omr_model.parallel import from_environment
 from omr_model.presets import FAST, PLAIN, PRESETS, STAFF_OF_PRESET
 from omr_model.trainer import EpochRecord, Trainer
 
@@ -69,15 +71,23 @@ def train(job: TrainJob) -> None:
     if not job.to:
         raise ConfigError("to=: name the folder for the checkpoint, such as to=runs/first")
     folder = Path(job.to)
-    restore_folder(folder)
-    if folder.exists() and not job.resume:
-        raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
-    corpus = prepare(job.preparation())
+    parallel = from_environment(resolve_device(job.train.device).type)
+    with parallel.first_alone() as first:
+        if first:
+            restore_folder(folder)
+            if folder.exists() and not job.resume:
+                raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
+            corpus = prepare(job.preparation())
+    if not first:
+        corpus = prepare(job.preparation(), quiet=True)  # as the first has
 
-    trainer = Trainer(job.training(), corpus)
+    trainer = Trainer(job.training(), corpus, parallel)
     if job.resume:
         checkpoint.restore(trainer, folder)
-    print(f"{trainer.model.parameter_count:,} parameters on {trainer.device}, {len(trainer.data):,} training staves")
+    if parallel.rank == 0:
+        print(
+            f"{trainer.model.parameter_count:,} parameters on {trainer.device}, {len(trainer.data):,} training staves"
+        )
 
     def report(record: EpochRecord) -> None:
         checkpoint.save(trainer, record, folder)
@@ -88,7 +98,8 @@ def train(job: TrainJob) -> None:
         )
 
     trainer.fit(report)
-    print(f"checkpoint in {folder}")
+    if parallel.rank == 0:
+        print(f"checkpoint in {folder}")
 
 
 if __name__ == "__main__":

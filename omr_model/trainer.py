@@ -10,6 +10,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets.errors import DivergedError
+from datasets.pixels import pictures_of
+from datasets.seeds import seed_from
 from datasets.shards import PreparedCorpus
 from datasets.vocabulary import vocabulary
+from omr_model.compiled import PADDED_TO, compile_regions, pays, uncompiled
 from omr_model.config import TrainingConfig
 from omr_model.data import EpochOrder, StaffDataset, TrainingStaves, check_lengths, collate, validation_choice
 from omr_model.device import autocast, grad_scaler, resolve_device, supported_precision
@@ -28,10 +32,13 @@ from omr_model.dropout import DropoutSchedule
 from omr_model.energy import energy_meter
 from omr_model.evaluation import Evaluation, evaluate
 from omr_model.fits import check_fits
+from omr_model.kernels import choose_kernels
 from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
 from omr_model.mix import MixPlan, Stock
 from omr_model.model import Batch, TrOMR
 from omr_model.optimizer import adamw, learning_rate
+from omr_model.parallel import ALONE, Parallel, RandomState, ShareOfOrder, random_state
+from omr_model.whole_batch import WholeLoss, with_whole_batch_norms
 
 STEPS_BETWEEN_CHECKS = 20  # reading the loss waits for the GPU, so divergence is looked for now and then
 DIVERGENCE_FACTOR = 2.0  # an epoch whose mean loss is so many times the untrained model's has diverged
@@ -90,24 +97,28 @@ class Trainer:
     Args:
         config: model, loss and training.
         corpus: its `train` split is learned, its `validation` split scored.
+        parallel: this process's place among those that train together; all of them make the same calls.
 
     Raises:
-        ConfigError: the mix names a source that the corpus does not have.
+        ConfigError: the mix names a source that the corpus does not have, or the processes cannot share a batch.
         VocabularyError: the corpus has symbols that the model's vocabulary lacks; before any training.
         CorpusError: a split without staves, or staves larger than the model's picture.
     """
 
-    def __init__(self, config: TrainingConfig, corpus: PreparedCorpus) -> None:
+    def __init__(self, config: TrainingConfig, corpus: PreparedCorpus, parallel: Parallel = ALONE) -> None:
+        parallel.check(config.train.batch_size)
         self.config = config
         self.corpus = corpus
-        self.device = resolve_device(config.train.device)
+        self.parallel = parallel
+        self.device = parallel.device(resolve_device(config.train.device))
         check_fits(config.model, corpus)
         torch.manual_seed(config.train.seed)  # initial weights and dropout; the order has its own
 
         # data
         words = vocabulary(config.model.vocabulary)
         train, validation = corpus.staves("train"), corpus.staves("validation")
-        self.data = StaffDataset(train, words)
+        mapped = config.train.images == "mapped" or (config.train.images == "auto" and self.device.type == "cuda")
+        self.data = StaffDataset(train, words, pictures=pictures_of(train) if mapped else None)
         chosen = validation_choice(len(validation), config.train.validation_staves)
         self.validation = StaffDataset(validation, words, chosen)
         for data in (self.data, self.validation):
@@ -122,42 +133,61 @@ class Trainer:
 
         # model
         self.model = TrOMR(config.model).to(self.device)
+        if parallel.world > 1:
+            with_whole_batch_norms(self.model)  # before anything is compiled
         self.loss = TrOMRLoss(config.loss, words).to(self.device)
         self.optimizer = adamw(self.model, config.optimizer)
         self.dropout = DropoutSchedule(self.model, config.train.dropout)
         self.precision = supported_precision(self.device, config.train.precision)
         self.scaler = grad_scaler(self.device, self.precision)
-        self.forward: Callable[[Batch], Any] = torch.compile(self.model) if config.train.compile else self.model
+        choose_kernels(self.model, self.device, self.precision)
+        self.compiled = config.train.compile and pays(self.device)
+        if self.compiled:
+            compile_regions(self.model, self.loss)
+        self.forward: Callable[[Batch], Any] = self.model
+        self.objective: Callable[[Any, Batch], Losses] = self.loss
+        if parallel.world > 1:
+            self._share_batches()
 
         # progress
         self.energy = energy_meter(self.device)
         self.epoch = 0
         self.first_loss: float | None = None
+        self.random_states: list[RandomState] = []  # after the last epoch, of all ranks; none of a training alone
 
     def fit(self, on_epoch: Callable[[EpochRecord], None] | None = None) -> list[EpochRecord]:
         """Train until `config.train.epochs` are done, counting those of a checkpoint that was restored.
 
+        Args:
+            on_epoch: called by the first of several processes alone, while the others wait.
+
         Raises:
             DivergedError: the loss is not finite, or has grown to a multiple of the untrained model's.
+            StoppedError: in the other processes, if `on_epoch` raised.
         """
         records = []
         while self.epoch < self.config.train.epochs:
             records.append(self._run_epoch())
-            if on_epoch is not None:
-                on_epoch(records[-1])
+            if self.parallel.world > 1:
+                self.random_states = self.parallel.gather(random_state(self.device))
+            with self.parallel.first_alone() as first:
+                if on_epoch is not None and first:
+                    on_epoch(records[-1])
         return records
 
     def evaluate(self) -> Evaluation:
         """The model as it is, on the validation staves."""
         train = self.config.train
-        return evaluate(
-            self.model,
-            self.loss,
-            self.validation,
-            batch_size=max(64, train.batch_size),
-            precision=self.precision,
-            scored_in=vocabulary(train.scored_in or self.config.model.vocabulary),
-        )
+        with uncompiled() if self.compiled else nullcontext():
+            return evaluate(
+                self.model,
+                self.loss,
+                self.validation,
+                batch_size=max(64, train.batch_size),
+                precision=self.precision,
+                scored_in=vocabulary(train.scored_in or self.config.model.vocabulary),
+                parallel=self.parallel,
+            )
 
     def _run_epoch(self) -> EpochRecord:
         started = time.perf_counter()
@@ -171,10 +201,11 @@ class Trainer:
         for index, batch in enumerate(batches):
             total += self._learn(batch, self.epoch * len(self.order) + index)
             if self.first_loss is None:
-                self.first_loss = float(total[0])
+                self.first_loss = float(self.parallel.mean(total)[0])
             if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
-                self._check_finite(total, index + 1)
+                self._check_finite(self.parallel.mean(total), index + 1)
                 self.energy.read()
+        total = self.parallel.mean(total)
         self._check_finite(total, len(self.order))
         losses = dict(zip(LOSS_PARTS, (total / len(self.order)).tolist(), strict=True))
         trained = time.perf_counter() - started
@@ -185,6 +216,7 @@ class Trainer:
         self.epoch += 1
         seconds = time.perf_counter() - started
         per_epoch = len(self.order) * self.config.train.batch_size
+        data_seconds, memory, energy = self._of_all(batches.seconds)
         return EpochRecord(
             epoch=self.epoch,
             samples_seen=self.epoch * per_epoch,
@@ -193,10 +225,10 @@ class Trainer:
             learning_rate=self.optimizer.param_groups[0]["lr"],
             samples_per_second=per_epoch / trained,
             seconds=seconds,
-            data_seconds=batches.seconds,
-            gpu_seconds=seconds if self.device.type == "cuda" else 0.0,
-            peak_memory_bytes=self._peak_memory(),
-            energy_joules=self.energy.lap(),
+            data_seconds=data_seconds,
+            gpu_seconds=seconds * self.parallel.world if self.device.type == "cuda" else 0.0,
+            peak_memory_bytes=memory,
+            energy_joules=energy,
         )
 
     def _learn(self, batch: Batch, index: int) -> Tensor:
@@ -205,10 +237,12 @@ class Trainer:
         step, place = divmod(index, accumulated)
         self.dropout.set(step / self.steps)
         batch = batch.to(str(self.device)).photographed()
-        with autocast(self.device, self.precision):
-            losses: Losses = self.loss(self.forward(batch), batch)
-        self.scaler.scale(losses.total / accumulated).backward()  # type: ignore[no-untyped-call]
-        if place == accumulated - 1:
+        last = place == accumulated - 1
+        with self.parallel.accumulating(self.forward, last):
+            with autocast(self.device, self.precision):
+                losses: Losses = self.objective(self.forward(batch), batch)
+            self.scaler.scale(losses.total / accumulated).backward()  # type: ignore[no-untyped-call]
+        if last:
             self._step(step)
         return losses.detached()
 
@@ -243,17 +277,31 @@ class Trainer:
 
     def _loader(self) -> DataLoader[Any]:
         train = self.config.train
-        length = self.config.model.max_length if train.compile else None  # fixed shapes compile once
         cv2.setNumThreads(1)  # the workers are forked: in OpenCV's pool of threads, which they would inherit, nobody is
         return DataLoader(
             TrainingStaves(self.data, train.mix),
-            batch_sampler=self.order,
-            collate_fn=_Collate(length),
+            batch_sampler=self.order if self.parallel.world == 1 else ShareOfOrder(self.order, self.parallel),
+            collate_fn=_Collate(PADDED_TO if train.compile and pays(self.device) else 1, self.config.model.max_length),
             num_workers=train.workers,
             persistent_workers=train.workers > 0,
             generator=torch.Generator().manual_seed(train.seed),  # else it draws from dropout's, once a start
             pin_memory=self.device.type == "cuda",
         )
+
+    def _share_batches(self) -> None:
+        """Make the model and its loss those of one rank of several."""
+        self.forward = self.parallel.wrap(self.model)
+        self.objective = WholeLoss(self.loss, self.parallel)
+        if self.parallel.rank > 0:  # the first draws as a training alone, the others differently
+            torch.manual_seed(seed_from(self.config.train.seed, f"dropout of rank {self.parallel.rank}"))
+
+    def _of_all(self, data_seconds: float) -> tuple[float, int, float | None]:
+        """The longest wait for data, the largest memory, and the joules: all GPUs', or those of one CPU package."""
+        own = (data_seconds, self._peak_memory(), self.energy.lap())
+        waits, memories, joules = zip(*self.parallel.gather(own), strict=True)
+        counted = [taken for taken in joules if taken is not None]
+        energy = (sum(counted) if self.device.type == "cuda" else counted[0]) if counted else None
+        return max(waits), max(memories), energy
 
     def _peak_memory(self) -> int:
         """Bytes: allocated on the GPU in this epoch, or on a CPU the process's largest size so far."""
@@ -264,12 +312,13 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _Collate:
-    """`collate` with its length, as an object that loader processes can receive."""
+    """`collate` with its lengths, as an object that loader processes can receive."""
 
-    length: int | None
+    multiple: int
+    at_most: int
 
     def __call__(self, samples: Any) -> Batch:
-        return collate(samples, self.length)
+        return collate(samples, self.multiple, self.at_most)
 
 
 class _Stopwatch:

@@ -97,3 +97,28 @@ def test_rhythm_weights_reach_their_tokens(field: str, token: str) -> None:
     assert isinstance(weights, torch.Tensor)
     assert weights[WORDS.rhythm.index(token)] == 3.0
     assert weights[WORDS.rhythm.index("note-quarter")] == 1.0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LossConfig(label_smoothing=0.1, token_weights=TokenWeights(accidental=10, rest=2)),
+        LossConfig(focal_gamma=0.5, focal_branches=("rhythm", "lift"), token_weights=TokenWeights(natural=3)),
+    ],
+)
+def test_padding_changes_nothing(config: LossConfig) -> None:
+    """Neither the losses nor the gradients, whatever the scores are where nothing counts."""
+    batch = random_batch()
+    logits = {name: scores.requires_grad_() for name, scores in random_logits(batch).items()}
+    padded = Batch(batch.image, *(F.pad(getattr(batch, name), (0, 5), value=PAD) for name in logits))
+    wider = {name: F.pad(scores.detach(), (0, 0, 0, 5), value=7.0).requires_grad_() for name, scores in logits.items()}
+    loss = TrOMRLoss(config, WORDS)
+    own, of_padded = loss(Logits(**logits), batch), loss(Logits(**wider), padded)
+    torch.testing.assert_close(of_padded.detached(), own.detached(), rtol=1e-6, atol=1e-6)
+    own.total.backward()
+    of_padded.total.backward()
+    for name, scores in logits.items():
+        gradient = wider[name].grad
+        assert gradient is not None
+        torch.testing.assert_close(gradient[:, :-5], scores.grad)
+        assert not gradient[:, -5:].any()
