@@ -9,6 +9,7 @@
     ├── CheckpointError        a checkpoint that is missing, damaged or of another model
     ├── DivergedError          a training whose loss is no longer finite, or grows without end
     ├── StudyError             a study that is missing, or there already
+    ├── StorageError           shared storage that cannot be reached, read or written
     └── LogError               a training log that is damaged, or an entry that it cannot hold
 
 A command line turns them into one message and exit status 2 (`datasets.command_line`); anything else is a
@@ -50,6 +51,18 @@ class DivergedError(OmrError):
 
 class StudyError(OmrError):
     """A study that is missing, or that is there already."""
+
+
+class StorageError(OmrError):
+    """Shared storage that cannot be reached, read or written.
+
+    Attributes:
+        hopeless: to try again will not help: no right, no bucket.
+    """
+
+    def __init__(self, message: str, hopeless: bool = False) -> None:
+        super().__init__(message)
+        self.hopeless = hopeless
 
 
 class LogError(OmrError):

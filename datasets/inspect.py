@@ -98,7 +98,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def run(config: InspectConfig) -> None:
     """Draw a sheet of staves with their labels beneath, chosen by the seed."""
-    corpus = PreparedCorpus.open(PrepareConfig(data=config.data, staff=config.staff, corpora=config.corpora).folder)
+    prepared = PrepareConfig(data=config.data, staff=config.staff, corpora=config.corpora)
+    corpus = PreparedCorpus.open(prepared.address or prepared.folder)
     staves = corpus.staves(config.split)
     chosen = np.random.default_rng(config.seed).permutation(len(staves))[: config.count]
     if not len(chosen):

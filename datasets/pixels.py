@@ -95,4 +95,4 @@ def _make(path: Path, staves: Staves, shape: tuple[int, int, int]) -> None:
 
 @cache
 def _say_once(folder: Path, why: str) -> None:
-    _log.warning("%s: its pictures are decoded anew each time, for there is no room to keep them (%s)", folder, why)
+    _log.warning("%s: its pictures are decoded anew each time, for they cannot be kept (%s)", folder, why)

@@ -6,6 +6,8 @@ name when it is complete; killed at any moment, the same command goes on with it
 
 A mixture (`datasets.mixture`) is made of its parts: those that are prepared are taken as they are, the others are
 prepared first, from `root=`, a folder that holds theirs by the corpora's names.
+
+With `corpora=s3://bucket/corpora` a corpus that is there is brought to this machine, and one that is made is published.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from datasets.archives import SUFFIXES, is_archive, unpack
 from datasets.chunks import Ledger, content_hash, remove_records
 from datasets.command_line import main
 from datasets.conversion import Conversion
+from datasets.corpus_storage import REJECTS_NAME, bring, publish
 from datasets.errors import CorpusError
 from datasets.files import locked, move_aside, restore_folder, write_atomically
 from datasets.manifest import FORMAT, Manifest
@@ -36,7 +39,6 @@ from datasets.shards import PreparedCorpus
 from datasets.sources import Piece, Request
 from datasets.sources.listing import files_below
 
-REJECTS_NAME = "rejects.jsonl"
 _SETTINGS_NAME = "settings.json"
 _PACKAGES = ("music21", "numpy", "opencv-python", "pillow", "pyarrow", "resvg_py", "verovio")
 _DRAWING_PACKAGES = ("music21", "resvg_py", "verovio")
@@ -52,8 +54,26 @@ def prepare(config: PrepareConfig, quiet: bool = False) -> PreparedCorpus:
         CorpusError: it is there with other settings; or it is damaged; or the source has nothing to give, or gives
             too many rejects; or the root is not there, or is an archive that cannot be unpacked; or parts of a
             mixture are not prepared, and their files are not named.
+        StorageError: the address cannot be read or written.
         OSError: the disk is full or may not be written. What is finished is kept; the next call goes on.
     """
+    if config.parts or not config.overwrite:  # of a mixture the parts are brought, which are never made anew
+        bring_what_is_there(config)
+    corpus = _prepared_here(config, quiet)
+    for one in (*config.parts, config):
+        if one.address is not None:
+            publish(one.folder, one.address)
+    return corpus
+
+
+def bring_what_is_there(config: PrepareConfig) -> None:
+    """Bring a corpus, or the parts of a mixture, to this machine, as far as they are published at an address."""
+    for one in config.parts or (config,):
+        if one.address is not None:
+            bring(one.address)
+
+
+def _prepared_here(config: PrepareConfig, quiet: bool) -> PreparedCorpus:
     if config.parts:
         return mix(config.folder, config.data, parts_prepared(config, quiet), parts_of(config.data))
     folder = config.folder

@@ -12,6 +12,7 @@ from datasets.manifest import Settings
 from datasets.mixture import data_names, parts_of, root_of
 from datasets.sources import SOURCES, Source
 from datasets.staff import STAFF_SIZES, StaffSize
+from datasets.storage import is_address, joined, working_folder
 
 CORPORA = Path(__file__).parent / "corpora"
 
@@ -56,7 +57,7 @@ class PrepareConfig(Choices):
         max_rejects: stop if more than this share of the pieces gives no staff.
         seed: of the choice and order of pieces and of the typography.
         workers: processes; None for one a core.
-        corpora: the folder that the corpus's folder is made in.
+        corpora: the folder that the corpus's folder is made in; or an address, where it is published.
         overwrite: replace a corpus that was prepared with other settings; the parts of a mixture never are.
     """
 
@@ -124,8 +125,18 @@ class PrepareConfig(Choices):
 
     @property
     def folder(self) -> Path:
-        """Where the corpus is, or will be."""
-        return Path(self.corpora) / f"{self.data}-{self.size.name}"
+        """Where the corpus is, or will be, on this machine."""
+        return working_folder(self.corpora) / self.name
+
+    @property
+    def name(self) -> str:
+        """The name of that folder."""
+        return f"{self.data}-{self.size.name}"
+
+    @property
+    def address(self) -> str | None:
+        """Where it is published; None for a plain folder."""
+        return joined(self.corpora, self.name) if is_address(self.corpora) else None
 
     @property
     def settings(self) -> Settings:

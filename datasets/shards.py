@@ -19,12 +19,14 @@ from typing import Any, overload
 
 import pyarrow as pa
 
+from datasets.corpus_storage import brought
 from datasets.errors import CorpusError
 from datasets.files import sha256_of, write_atomically
 from datasets.images import Gray, decode_png, encode_png, pad
 from datasets.manifest import Manifest, ShardRecord
 from datasets.seeds import seed_from
 from datasets.staff import StaffSample
+from datasets.storage import is_address
 
 SCHEMA = pa.schema(
     [
@@ -92,15 +94,16 @@ class PreparedCorpus:
 
     @classmethod
     def open(cls, path: Path | str, verify: bool = True) -> PreparedCorpus:
-        """Open the corpus in a folder.
+        """Open the corpus in a folder, or at an address: that one is brought to this machine first, once.
 
         Args:
             verify: compare every shard with its hash (a tenth of a second for 50 MB).
 
         Raises:
             CorpusError: it is missing, incomplete or damaged; or a part of a mixture was prepared anew.
+            StorageError: the address cannot be read.
         """
-        path = Path(path)
+        path = brought(str(path)) if is_address(path) else Path(path)
         corpus = cls(path, Manifest.read(path))
         if verify:
             _verify_parts(path, corpus.manifest)

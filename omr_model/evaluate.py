@@ -25,7 +25,7 @@ from omr_model.metrics import by_source
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateJob:
-    """Attributes: `checkpoint` and `corpus` are folders, `split` one of train, validation, test."""
+    """Attributes: `checkpoint` is a folder, `corpus` one or an address, `split` one of train, validation, test."""
 
     checkpoint: str = ""
     corpus: str = ""
@@ -45,7 +45,7 @@ def evaluate(job: EvaluateJob) -> None:
     if not job.checkpoint or not job.corpus:
         raise ConfigError("name both folders: checkpoint=... corpus=...")
     check_choice("split", job.split, SPLITS)
-    corpus = PreparedCorpus.open(Path(job.corpus))
+    corpus = PreparedCorpus.open(job.corpus)
     staves = corpus.staves(job.split)
     if not staves:
         raise CorpusError(f"{corpus.path} has no {job.split} staves; name another split=")

@@ -22,7 +22,7 @@ def load(name: str, studies: str | Path | None = None) -> Study:
 
     Args:
         name: of the study.
-        studies: folder of the studies; None is `results/studies/` of this repository.
+        studies: folder of the studies, or an address; None is `results/studies/` of this repository.
 
     Raises:
         StudyError: no study of this name (the message names those there are), or a damaged one.
@@ -30,4 +30,4 @@ def load(name: str, studies: str | Path | None = None) -> Study:
     from results.notebook import Study  # not at once: it imports Arrow, and its tables pandas
     from results.study import DEFAULT_STUDIES, find_study
 
-    return Study(find_study(Path(studies or DEFAULT_STUDIES), name))
+    return Study(find_study(studies or DEFAULT_STUDIES, name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +91,7 @@ def _changes(sessions: Sequence[SessionStarted]) -> Iterator[str]:
 
 def _corpus(study: StudyRecord) -> Iterator[str]:
     try:
-        now = Manifest.read(Path(study.corpus.path)).content_hash
+        now = Manifest.read(study.corpus.folder).content_hash
     except (CorpusError, OSError):
         yield (
             f"The corpus is no longer at {study.corpus.path}: the study cannot be resumed, nor its trials be repeated, "

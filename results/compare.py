@@ -54,7 +54,7 @@ def compare_and_print(names: Sequence[str], config: CompareConfig) -> None:
         check_target("to", target, folder=False)
         if not target.parent.exists():
             raise ConfigError(f"to={config.to}: there is no folder {target.parent}")
-    comparison = compare(names, Path(config.studies), Path(config.log))
+    comparison = compare(names, config.studies, Path(config.log))
     print(comparison)
     if config.to:
         form = to_page if target.suffix == ".html" else to_markdown

@@ -120,7 +120,7 @@ class Comparison:
         return fragment(sections(self))
 
 
-def compare(names: Sequence[str], studies: Path, log: Path) -> Comparison:
+def compare(names: Sequence[str], studies: Path | str, log: Path) -> Comparison:
     """Compare what has these names (`results.contestants`).
 
     Raises:

@@ -212,7 +212,7 @@ class RunContestant:
 Contestant: TypeAlias = TrialContestant | RunContestant
 
 
-def find(name: str, studies: Path, log: Path, opened: dict[Path, OpenStudy] | None = None) -> Contestant:
+def find(name: str, studies: Path | str, log: Path, opened: dict[Path, OpenStudy] | None = None) -> Contestant:
     """The trial or the run of a name (see the module).
 
     Args:

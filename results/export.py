@@ -37,7 +37,7 @@ from omr_model.layout import DESCRIPTION, METRICS_FILE, WEIGHTS
 from results.evidence import Decision
 from results.exported import ExportedTrial, collect
 from results.figures import training_curve
-from results.findings import Findings
+from results.findings import Findings, Known
 from results.model_card import CARD_FILE, FILES, PREDICTIONS_FILE, ModelCard, parameters
 from results.portable import COMMAND_FILE, write_code
 from results.ranking import RankedTrial
@@ -104,8 +104,11 @@ def export_trial(config: ExportConfig) -> None:
     print("\n".join([exported.verdict, *exported.remarks, str(exported.folder / CARD_FILE)]))
 
 
-def export(config: ExportConfig) -> Export:
+def export(config: ExportConfig, known: Known | None = None) -> Export:
     """Write one trial's folder, whole or not at all.
+
+    Args:
+        known: what is known of the study, if the caller has it.
 
     Raises:
         StudyError: no such study or trial, no trial that is completed, a checkpoint that is gone, or a folder
@@ -113,10 +116,10 @@ def export(config: ExportConfig) -> Export:
         CheckpointError: the weights are damaged.
         OmrError: ONNX is asked for, and its packages are missing.
     """
-    source = find_study(Path(config.studies), config.study)
+    source = find_study(config.studies, config.study)
     target = Path(config.to) if config.to else DEFAULT_EXPORTS / config.study
     _check_target(target, config.overwrite)
-    chosen_trial = collect(source, config.trial)
+    chosen_trial = collect(source, config.trial, known)
     with new_folder(target) as folder:
         tried = _fill(folder, chosen_trial, source, config.onnx)
     return Export(target, chosen_trial.trial, chosen_trial.report.verdict(), chosen_trial.findings, tried.remarks)
@@ -153,13 +156,14 @@ def _write_page(folder: Path, it: ExportedTrial, source: Path) -> None:
 
     last = winner_if_any(it.ranking, it.findings.decisions)
     is_it = last is not None and last.trial_id == it.trial.trial_id
-    write_report(source, folder / PAGE_FILE, exported=folder if is_it else None)
+    known = Known(it.study, it.tables, it.findings)
+    write_report(source, folder / PAGE_FILE, exported=folder if is_it else None, known=known)
 
 
 def _corpus(record: CorpusRecord) -> Manifest | None:
     """The manifest of what the study was trained on; None if it is gone, or another by now."""
     try:
-        manifest = Manifest.read(Path(record.path))
+        manifest = Manifest.read(record.folder)
     except CorpusError:
         return None
     return manifest if manifest.content_hash == record.hash else None

@@ -16,12 +16,13 @@ from datasets.command_line import typed
 from datasets.errors import StudyError
 from omr_model.config import TrainingConfig
 from omr_model.layout import DESCRIPTION, WEIGHTS
-from results.findings import Findings, findings_of
-from results.gather import Tables, gather
+from results.findings import Findings, Known
+from results.gather import Tables
 from results.ranking import RankedTrial, chosen, rank
-from results.study import StudyRecord, read_study
+from results.study import StudyRecord
 from results.trial_report import TrialReport
 from results.winner import winner
+from results.working_copy import bring_file
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,20 @@ class ExportedTrial:
         return TrialReport(self.study, self.ranking, self.trial, self.epoch, self.tables.samples, self.findings)
 
 
-def collect(source: Path, name: str) -> ExportedTrial:
+def collect(source: Path, name: str, known: Known | None = None) -> ExportedTrial:
     """What there is of one trial.
 
     Args:
         source: the study's folder.
         name: id or number of the trial; empty for the one that the study ends with (`results.winner`).
+        known: what is known of the study, if the caller has it.
 
     Raises:
         StudyError: no such study or trial, no trial that is completed, or a checkpoint that is gone.
     """
-    study, tables = read_study(source), gather(source)
+    known = known or Known.of(source)
+    study, tables, found = known.study, known.tables, known.findings
     ranking = rank(tables.trials)
-    found = findings_of(study, tables)
     trial = chosen(ranking, name) if name else winner(ranking, found.decisions)
     checkpoint = _checkpoint(source, trial)
     description = _description(checkpoint)
@@ -105,6 +107,8 @@ def _checkpoint(study: Path, trial: RankedTrial) -> Path:
     if trial.checkpoint is None:
         raise StudyError(f"trial {trial.number} ({trial.state}) has no checkpoint, so there is nothing to export")
     folder = study / trial.checkpoint
+    for name in (WEIGHTS, DESCRIPTION):
+        bring_file(study, f"{trial.checkpoint}/{name}")
     if not (folder / WEIGHTS).is_file():
         why = " (it was pruned: what is stopped early keeps no weights)" if trial.state == "pruned" else ""
         raise StudyError(f"the checkpoint of trial {trial.number} is gone: there is no {folder / WEIGHTS}{why}")

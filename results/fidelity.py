@@ -24,6 +24,7 @@ from results.study import StudyRecord
 
 LEAST_TRIALS = 5  # below, a rank correlation cannot be told
 RESAMPLES = 1000
+MOST_TRIALS = 1000  # that a rank correlation is told from
 LOW_TAU = 0.5  # three pairs of trials in four are in the same order
 LOSS_SHARE, LEAST_LOST = 0.25, 2  # of the finally best that may be stopped without a warning; one may be chance
 GOOD_TAU = 0.8  # if it may be as high, the order is not what lost them
@@ -38,7 +39,8 @@ class Rung:
     Attributes:
         epoch: after which trials are compared.
         trials: that were trained to the end and have a SER at both.
-        tau, low, high: Kendall's tau-b between SER then and at the end, and its 95 % interval.
+        tau, low, high: Kendall's tau-b between SER then and at the end, and its 95 % interval; of `MOST_TRIALS` of
+            them at most.
         rho: Spearman's.
         best: how many trials count as the finally best: a third, and no more than the rung lets pass.
         lost: how many of these would have been stopped there, had only these trials been compared.
@@ -154,13 +156,19 @@ def _rung(epoch: int, finished: Sequence[RankedTrial], epochs: pa.Table, reducti
     rho = np.nan if constant else float(np.corrcoef(rank_N, final_rank_N)[0, 1])
     kept = -(-len(pairs) // reduction)
     best = min(len(pairs) // 3, kept)
-    better_N = np.less.outer(early_N, early_N).sum(axis=0)  # trials ahead of each; equal ones pass together
+    better_N = np.searchsorted(np.sort(early_N), early_N)  # trials ahead of each; equal ones pass together
     lost = int((better_N[np.argsort(final_N, kind="stable")[:best]] >= kept).sum())
     return Rung(epoch, len(pairs), tau, low, high, rho, best, lost)
 
 
 def _kendall(x_N: Floats, y_N: Floats) -> tuple[float, Interval]:
-    """Tau-b and its interval: trials drawn several times count several times, and are ties with themselves."""
+    """Tau-b and its interval: trials drawn several times count several times, and are ties with themselves.
+
+    Of more than `MOST_TRIALS` so many are drawn by chance: all pairs of 10,000 are gigabytes.
+    """
+    if len(x_N) > MOST_TRIALS:
+        kept = np.random.default_rng(0).choice(len(x_N), MOST_TRIALS, replace=False)
+        x_N, y_N = x_N[kept], y_N[kept]
     x_NN, y_NN = (np.sign(np.subtract.outer(values, values)) for values in (x_N, y_N))
     count = len(x_N)
     drawn_RN = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)

@@ -26,9 +26,10 @@ from results.importance import SHARE_RESAMPLES, Importance, importance
 from results.ranking import rank
 from results.report_sections import doubt, number_text, real_effects
 from results.schema import IMPORTANCE, RUNGS, STUDY_KEY
-from results.study import DEFAULT_STUDIES, REPORTS_FOLDER, StudyRecord, find_study, read_study, to_json
+from results.study import DEFAULT_STUDIES, REPORTS_FOLDER, StudyRecord, read_study, to_json
 from results.verdict import verdict
 from results.winner import winner_if_any
+from results.working_copy import opened_study
 
 WIDTH, MOST_LINES = 118, 25
 NO_VERDICT = "No verdict: no trial has been trained again with other seeds beside the base."
@@ -51,6 +52,28 @@ class Findings:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A study as it was read, gathered and judged at one moment: worked out once, and told in many places."""
+
+    study: StudyRecord
+    tables: Tables
+    findings: Findings
+
+    @classmethod
+    def of(cls, folder: Path, *, resamples: int = SHARE_RESAMPLES) -> Known:
+        """The study in `folder`, as it stands now.
+
+        Args:
+            resamples: as for `findings_of`.
+
+        Raises:
+            StudyError: no study, or a damaged one.
+        """
+        study, tables = read_study(folder), gather(folder)
+        return cls(study, tables, findings_of(study, tables, resamples=resamples))
+
+
+@dataclass(frozen=True)
 class FindingsConfig:
     """Attributes.
 
@@ -67,9 +90,9 @@ def print_findings(config: FindingsConfig) -> None:
 
     python -m results.findings study=dropout-1
     """
-    folder = find_study(Path(config.studies), config.study)
-    found = findings(folder)
-    write_findings(folder, found)
+    with opened_study(config.studies, config.study) as folder:
+        found = findings(folder)
+        write_findings(folder, found)
     print(text(found))
 
 
@@ -79,7 +102,7 @@ def findings(folder: Path) -> Findings:
     Raises:
         StudyError: no study, or a damaged one.
     """
-    return findings_of(read_study(folder), gather(folder))
+    return Known.of(folder).findings
 
 
 def findings_of(study: StudyRecord, tables: Tables, *, resamples: int = SHARE_RESAMPLES) -> Findings:

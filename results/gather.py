@@ -7,6 +7,7 @@ The search may be running, may have crashed, or may not have begun.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,14 +20,19 @@ import pyarrow.parquet as pq
 from datasets.command_line import main
 from datasets.files import write_atomically
 from datasets.parquet import to_parquet
-from results.journal import SessionEnded, SessionStarted, read
+from results.journal import SessionStarted, read
 from results.manual import read_manual
 from results.replay import Replay, TrialHistory
 from results.samples import SAMPLES_FILE
 from results.schema import SAMPLES, STUDY_KEY
 from results.statistics import NO_INTERVAL, Interval, ser_interval
-from results.study import DEFAULT_STUDIES, EVENTS_FILE, REPORTS_FOLDER, find_study, read_study, to_json
+from results.study import DEFAULT_STUDIES, EVENTS_FILE, REPORTS_FOLDER, StudyRecord, read_study, to_json
 from results.tables import StandingEpochs, epochs_table, trials_table
+from results.working_copy import opened_study
+
+JOURNAL_KEY = "omr_journal"
+"""In the metadata of the table of trials: how long the journal was that it is made of, and how the study stood."""
+TRIALS_FILE = "trials.parquet"
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ def gather_reports(config: GatherConfig) -> None:
 
     python -m results.gather study=dropout-1
     """
-    folder = find_study(Path(config.studies), config.study)
-    tables = write_reports(folder)
+    with opened_study(config.studies, config.study) as folder:
+        tables = write_reports(folder)
     print(
         f"{folder / REPORTS_FOLDER}: {len(tables.trials)} trials, {len(tables.epochs)} epochs, "
         f"{len(tables.samples)} samples"
@@ -74,13 +80,16 @@ def gather_reports(config: GatherConfig) -> None:
         print(f"trials whose latest checkpoint is gone, and with it their samples: {tables.missing_samples}")
 
 
-def write_reports(folder: Path) -> Tables:
+def write_reports(folder: Path, replay: Replay | None = None) -> Tables:
     """Gather a study and write its three Parquet files, each atomically.
+
+    Args:
+        replay: as for `gather`.
 
     Raises:
         StudyError: as `gather`.
     """
-    tables = gather(folder)
+    tables = gather(folder, replay)
     reports = folder / REPORTS_FOLDER
     reports.mkdir(exist_ok=True)
     for name in ("trials", "epochs", "samples"):
@@ -88,18 +97,18 @@ def write_reports(folder: Path) -> Tables:
     return tables
 
 
-def gather(folder: Path) -> Tables:
+def gather(folder: Path, replay: Replay | None = None) -> Tables:
     """The tables of the study in `folder`, as they stand now.
+
+    Args:
+        replay: of all that is in its journal, if the caller has it, as the process that drives the study; None reads
+            the journal.
 
     Raises:
         StudyError: no study, or a damaged `study.json`, journal or `manual.json`.
     """
-    study = read_study(folder)
-    replay, outcome = Replay(), None
-    for event in read(folder / EVENTS_FILE):
-        replay.add(event)
-        if isinstance(event, (SessionStarted, SessionEnded)):
-            outcome = event.outcome if isinstance(event, SessionEnded) else None
+    study, size = read_study(folder), _journal_bytes(folder)  # the size before the events: it may grow meanwhile
+    replay = replay or Replay(read(folder / EVENTS_FILE))
     saved = [trial for trial in replay.trials() if trial.checkpoint is not None]
     samples = _latest_samples(folder, study.name, saved)
     intervals = {
@@ -111,14 +120,58 @@ def gather(folder: Path) -> Tables:
     trials = trials_table(standing, study.name, study.parameters, intervals, read_manual(folder))
     metadata = {STUDY_KEY: to_json(study)}
     return Tables(
-        trials=trials.replace_schema_metadata(metadata),
+        trials=trials.replace_schema_metadata(metadata | {JOURNAL_KEY: _told(size, replay)}),
         epochs=epochs_table(standing, study.name).replace_schema_metadata(metadata),
         samples=pa.concat_tables([SAMPLES.empty_table(), *samples.values()]).replace_schema_metadata(metadata),
         missing_samples=len(saved) - len(samples),
         sessions=tuple(replay.sessions),
         seconds=replay.seconds,
-        outcome=outcome,
+        outcome=replay.outcome,
     )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What can be said of a study quickly.
+
+    Attributes:
+        trials: its table of them; intervals may be missing.
+        begun: whether anything has happened in it.
+        outcome: as in `Tables`.
+    """
+
+    trials: pa.Table
+    begun: bool
+    outcome: str | None
+
+
+def standing(folder: Path, study: StudyRecord) -> Standing:
+    """How a study stands: out of its reports if nothing happened since they were written, else out of its journal.
+
+    Raises:
+        StudyError: the journal is damaged, if it was read.
+    """
+    reported = folder / REPORTS_FOLDER / TRIALS_FILE
+    try:
+        if reported.stat().st_mtime_ns >= (folder / EVENTS_FILE).stat().st_mtime_ns:
+            trials = pq.read_table(reported)
+            told = json.loads(trials.schema.metadata[JOURNAL_KEY.encode()])
+            if told["bytes"] == _journal_bytes(folder):
+                return Standing(trials, told["begun"], told["outcome"])
+    except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError):
+        pass  # no reports, those of an older version, or damaged ones: the journal has it all
+    replay = Replay(read(folder / EVENTS_FILE))
+    trials = trials_table(StandingEpochs(replay), study.name, study.parameters, {})
+    return Standing(trials, replay.begun, replay.outcome)
+
+
+def _journal_bytes(folder: Path) -> int:
+    journal = folder / EVENTS_FILE
+    return journal.stat().st_size if journal.exists() else 0
+
+
+def _told(size: int, replay: Replay) -> str:
+    return json.dumps({"bytes": size, "begun": replay.begun, "outcome": replay.outcome})
 
 
 def _latest_samples(folder: Path, study: str, trials: Sequence[TrialHistory]) -> dict[str, pa.Table]:
@@ -127,12 +180,22 @@ def _latest_samples(folder: Path, study: str, trials: Sequence[TrialHistory]) ->
         parts = list(pool.map(lambda trial: _read_samples(folder / trial.checkpoint / SAMPLES_FILE), trials))
     found = {trial.trial_id: part for trial, part in zip(trials, parts, strict=True) if part is not None}
     if len(found) < len(trials) and (reported := _read_samples(folder / REPORTS_FOLDER / SAMPLES_FILE)) is not None:
+        rows = _by_trial(reported)
         for trial in trials:  # what a report has of this very epoch outlives the checkpoint
-            of_epoch = (pc.field("trial_id") == trial.trial_id) & (pc.field("epoch") == trial.epochs[-1])
-            if trial.trial_id not in found and len(rows := reported.filter(of_epoch)):
-                found[trial.trial_id] = rows
+            if trial.trial_id not in found and trial.trial_id in rows:
+                of_epoch = rows[trial.trial_id].filter(pc.field("epoch") == trial.epochs[-1])
+                found |= {trial.trial_id: of_epoch} if len(of_epoch) else {}
     ordered = [trial.trial_id for trial in trials if trial.trial_id in found]
     return {trial_id: _conformed(found[trial_id], study, trial_id) for trial_id in ordered}
+
+
+def _by_trial(reported: pa.Table) -> dict[str, pa.Table]:
+    """A report's samples by trial: it has those of one after those of another."""
+    runs = pc.run_end_encode(reported["trial_id"].combine_chunks())
+    ends = runs.run_ends.to_pylist()
+    starts = [0, *ends]
+    trial_ids = runs.values.to_pylist()
+    return {one: reported.slice(start, end - start) for one, start, end in zip(trial_ids, starts, ends, strict=False)}
 
 
 def _read_samples(path: Path) -> pa.Table | None:

@@ -16,6 +16,9 @@ of 40 with TPE, and in 1 to 2 % with random settings.
 
 Trials are compared at equal effort: at the end, if enough came there and nobody was stopped; else after the first rung,
 where nobody had been stopped. Those that reach the end of a study that stops trials were chosen by their early SER.
+Of more than `MOST_TRIALS` so many are drawn by chance, which the text says. The intervals of the shares come from
+resamples of `MOST_DRAWN` trials, narrowed to what as many as there are would spread (m out of n: Bickel, Götze & van
+Zwet, Statistica Sinica 7, 1997): Optuna's time for each grows with its trials.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 METRICS = ("ser", *(f"ser_{name}" for name in SER_BRANCHES), *(f"ser_class_{name}" for name in ERROR_CLASSES))
 LEAST_TRIALS, ENOUGH_TRIALS = 10, 20  # to tell anything; to prefer the end to a first rung
 LEAST_IN_LEVEL = 3
+MOST_TRIALS, MOST_DRAWN = 1000, 250  # that are compared; in a resample for the intervals of the shares
 REACHED = 0.8  # of the trials, by the epoch that stands in for a first rung
 BEST_SHARE = 1 / 3  # PED-ANOVA's target quantile; Optuna's own tenth is one trial of ten
 SHUFFLES, BATCH, EFFECT_RESAMPLES, SHARE_RESAMPLES = 1000, 50, 1000, 60
@@ -125,7 +129,7 @@ def importance(
         epochs: its `epochs` table.
         resamples: for the intervals of the shares, which take most of the time.
     """
-    basis, epoch, trials, rows, when = _basis(study, ranking, epochs)
+    basis, epoch, trials, rows, when = _thinned(*_basis(study, ranking, epochs))
     metrics = [name for name in METRICS if _varies([row[name] for row in rows])]
     if not basis or not metrics:
         return Importance(basis if metrics else "", epoch, len(trials), (), when)
@@ -183,6 +187,17 @@ def _basis(
             told.sort(key=lambda trial: trial.number)
             return basis, epoch, told, [rows[trial.trial_id] for trial in told], when
     return "", 0, [], [], ""
+
+
+def _thinned(
+    basis: str, epoch: int, trials: list[RankedTrial], rows: list[Mapping[str, Any]], when: str
+) -> tuple[str, int, list[RankedTrial], list[Mapping[str, Any]], str]:
+    """The same with `MOST_TRIALS` at most."""
+    if len(trials) <= MOST_TRIALS:
+        return basis, epoch, trials, rows, when
+    kept = np.sort(np.random.default_rng(0).choice(len(trials), MOST_TRIALS, replace=False)).tolist()
+    when = f"{when}; drawn by chance from {len(trials)} trials"
+    return basis, epoch, [trials[place] for place in kept], [rows[place] for place in kept], when
 
 
 def _early_epoch(study: StudyRecord, trials: Sequence[RankedTrial]) -> int:
@@ -300,10 +315,12 @@ def _share_intervals(
     if not len(columns) or not resamples:
         return found
     rng, count = np.random.default_rng(0), len(results_NC)
-    draws = [rng.integers(count, size=count) for _ in range(resamples)]
+    size = min(count, MOST_DRAWN)
+    draws = [rng.integers(count, size=size) for _ in range(resamples)]
     shares_RKC = np.array([_shares(_divergences(values, results_NC[:, columns], draw.tolist())) for draw in draws])
     low_KC, middle_KC, high_KC = np.quantile(shares_RKC, [0.025, 0.5, 0.975], axis=0)
-    moved_KC2 = np.stack([low_KC, high_KC], axis=2) + (share_KC[:, columns] - middle_KC)[..., None]
+    spread_KC2 = (np.stack([low_KC, high_KC], axis=2) - middle_KC[..., None]) * np.sqrt(size / count)
+    moved_KC2 = share_KC[:, columns, None] + spread_KC2
     found[:, columns] = np.clip(moved_KC2, 0, 1)
     found[chance_KC > FAMILY_ERROR] = np.nan
     return found

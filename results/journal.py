@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
+import orjson
+
 from datasets.errors import StudyError
 
 Parameter: TypeAlias = float | int | str | bool | None
@@ -41,6 +43,7 @@ class SessionStarted:
         changes: what is not as it was when the study began, and was accepted with `force=true`.
         time: seconds since 1970, UTC.
         confirm: how the best are trained again, as `search.config.ConfirmConfig` names it; empty in older journals.
+        packing: how trials share a GPU, as `search.packing.Packing` names it; empty where nobody measured it.
     """
 
     session: int
@@ -50,6 +53,7 @@ class SessionStarted:
     changes: list[str]
     time: float
     confirm: dict[str, float | int] = field(default_factory=dict)
+    packing: dict[str, float | int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class TrialStarted:
         origin: where the setting comes from: `base`, a run of the training log, the `prior`, `trial 2 after epoch 4`
             in a population; or empty for the sampler.
         repeats: number of the trial whose setting is trained again with another seed; None for a trial of the search.
+        alone: on a GPU of its own, where others share one, as it needs more memory than its share.
     """
 
     trial_id: str
@@ -89,6 +94,7 @@ class TrialStarted:
     time: float
     origin: str = ""
     repeats: int | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,12 +125,14 @@ class TrialEnded:
         state: how it ended.
         message: why, for a person; may be empty.
         time: seconds since 1970, UTC.
+        out_of_memory: of a GPU that it shared with others; it is to be gone on with alone.
     """
 
     trial_id: str
     state: EndState
     message: str
     time: float
+    out_of_memory: bool = False
 
     def __post_init__(self) -> None:
         states = get_args(EndState)
@@ -141,6 +149,7 @@ _KINDS: dict[str, type[Event]] = {
     "epoch_reported": EpochReported,
     "trial_ended": TrialEnded,
 }
+_REPORT = b'{"event":"epoch_reported",'
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -203,11 +212,12 @@ def read(path: Path) -> Iterator[Event]:
 
 
 def _parse(line: bytes) -> Event:
-    fields: dict[str, Any] = json.loads(line)
+    loads = orjson.loads if line.startswith(_REPORT) else json.loads  # nearly all are; json knows integers of any size
+    fields: dict[str, Any] = loads(line)
     kind = _KINDS[fields.pop("event")]
     if kind is EpochReported:
         metrics = fields["metrics"]
-        if not set(map(type, metrics.values())) <= {float}:  # a look at the types spares decoding every number
+        if set(map(type, metrics.values())) != {float}:  # a look at the types spares decoding every number
             fields["metrics"] = {name: _decoded(value) for name, value in metrics.items()}
     return kind(**fields)
 

@@ -29,19 +29,20 @@ HASH_DIGITS = 12
 SER_DIGITS, HOUR_DIGITS = 4, 2
 
 
-def study_entry(folder: Path, *, reason: str | None = None) -> LogStudy:
+def study_entry(folder: Path, *, reason: str | None = None, tables: Tables | None = None) -> LogStudy:
     """What the log says of a study, out of its folder as it stands now.
 
     Args:
         folder: the study's.
         reason: how the search ended, if the caller knows: `finished`, or why it was aborted. None is what the
             folder tells: how its last session ended; of an old one, finished if all trials of its budget have ended.
+        tables: of the study, if the caller has them.
 
     Raises:
         StudyError: no study, or a damaged one.
         LogError: something of it cannot be written (`results.log_records`).
     """
-    study, tables = read_study(folder), gather(folder)
+    study, tables = read_study(folder), tables or gather(folder)
     ranking = rank(tables.trials)
     decisions = decisions_of(study, tables)
     best = winner_if_any(ranking, decisions)

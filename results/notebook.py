@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.command_line import check_choice
+from datasets.storage import place_of
 from results.comparison import Comparison, compared
 from results.contestants import Contestant, OpenStudy, TrialContestant, find
 from results.findings import Findings, findings_of, importance_table, rungs_table
@@ -290,7 +291,7 @@ class Trial:
     def compare(self, *others: Study | Trial | str, log: str | Path = DEFAULT_LOG) -> Comparison:
         """This trial beside others, each held against this one; the arguments are those of `Study.compare`."""
         opened = {self._study.folder: self._study}
-        studies = self._study.folder.parent
+        studies = place_of(self._study.folder.parent)
 
         def contestant(other: Study | Trial | str) -> Contestant:
             if isinstance(other, str):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -19,6 +22,8 @@ DISTRIBUTION = "omr-search"
 UNVERSIONED: Literal["unversioned"] = "unversioned"
 RunNumber: TypeAlias = int | Literal["unversioned"]
 
+CODE_VARIABLE = "OMR_CODE"
+"""Where a copy of the code without git is told its version: a job of Ray's, an image (`search.runtime_env`)."""
 PACKAGES = ("datasets", "omr_model", "results", "search")
 CODE_FILES = {".py", ".yaml", ".toml"}
 MOST_CHANGES = 200_000  # characters of uncommitted changes that are kept
@@ -100,16 +105,48 @@ def code_version(folder: Path) -> CodeVersion:
     """The git version of the code in `folder`.
 
     A folder that git does not track is unversioned even inside a repository: it may be an installed copy in
-    somebody else's.
+    somebody else's. But the environment may tell the version of a copy (`CODE_VARIABLE`), if it is of the same code.
     """
-    digest = _digest(folder)
+    digest = _digest([folder / package for package in PACKAGES])
     tracked = _output("git", "-C", str(folder), "ls-files", "--error-unmatch", ".")
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "HEAD")
     count = _output("git", "-C", str(folder), "rev-list", "--count", "HEAD")
     if not (tracked and commit and count):
-        return CodeVersion(digest=digest)
+        return _told_version(digest)
     changes = _output("git", "-C", str(folder), "status", "--porcelain", "--", ".", ":(exclude,top)LOG.md")
     return CodeVersion(commit=commit, run_number=int(count), dirty=bool(changes), digest=digest)
+
+
+def imported_digest() -> str:
+    """The hash of this project's code as this process imports it, wherever each package lies.
+
+    Raises:
+        ModuleNotFoundError: a package is not there.
+    """
+    folders = []
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(f"No module named {package!r}")
+        folders.append(Path(next(iter(spec.submodule_search_locations))))
+    return _digest(folders)
+
+
+def told_version(version: CodeVersion) -> str:
+    """A version as `CODE_VARIABLE` tells it to a copy of the code that git does not know."""
+    return json.dumps(asdict(version), sort_keys=True)
+
+
+def _told_version(digest: str) -> CodeVersion:
+    """The version that the environment says the code with this digest has; unversioned if it says none, or of others.
+
+    The digest is what makes it more than a claim: it is reckoned from the code itself, on both sides.
+    """
+    try:
+        version = CodeVersion(**json.loads(os.environ.get(CODE_VARIABLE, "")))
+    except (ValueError, TypeError):
+        return CodeVersion(digest=digest)
+    return version if version.digest == digest else CodeVersion(digest=digest)
 
 
 def uncommitted_changes(folder: Path = _CODE) -> str:
@@ -135,14 +172,15 @@ def _new_file(path: Path, name: str) -> str:
     return f"new file {name}\n" + "".join(f"+{line}\n" for line in text.splitlines())
 
 
-def _digest(folder: Path) -> str:
-    """The hash of this project's modules and YAML files, wherever they lie."""
+def _digest(packages: Sequence[Path]) -> str:
+    """The hash of this project's modules and YAML files, wherever its packages lie."""
     hashed = hashlib.sha256()
-    for package in PACKAGES:
-        for where, folders, files in os.walk(folder / package):
+    for package in packages:
+        for where, folders, files in os.walk(package):
             folders[:] = sorted(set(folders) - NO_CODE)
             for path in sorted(Path(where, name) for name in files if name.endswith((".py", ".yaml"))):
-                hashed.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+                name = path.relative_to(package.parent).as_posix()
+                hashed.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return hashed.hexdigest()
 
 

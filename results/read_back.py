@@ -113,7 +113,7 @@ def recorded_staves(corpus: CorpusRecord, samples: pa.Table) -> list[RecordedSta
     Raises:
         CorpusError: the corpus is not what the study had, or no longer where it was.
     """
-    path = Path(corpus.path)
+    path = corpus.folder
     if not path.is_dir():
         raise CorpusError("the corpus is no longer where the study had it")
     opened = PreparedCorpus.open(path)

@@ -7,6 +7,7 @@ belong to a training that is no more.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from datasets.errors import StudyError
 from results.journal import EpochReported, Event, SessionEnded, SessionStarted, TrialEnded, TrialStarted
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+TIME = "time"
 CONFIRM: dict[str, Any] = {"top": 1, "rounds": 4, "worthwhile": 0.01}  # of studies older than their own
 
 
@@ -33,9 +35,10 @@ class TrialHistory:
         changed_after: the last epoch before it went on with other settings; None if it never did.
         changed_last: the same, for the latest settings; its earlier epochs are of other weights.
         end: its end, unless it started again since.
+        out_of_memory: it once was, of a GPU that it shared with others.
         epochs: the epochs that stand, ascending.
         sers: the SER at each of them.
-        rows: where the numbers of each of them lie in `Replay.numbers`.
+        rows: where the numbers of each of them lie in the columns of `Replay.number`.
         checkpoints: the folder saved at each of them, or None.
     """
 
@@ -45,6 +48,7 @@ class TrialHistory:
     changed_after: int | None = None
     changed_last: int = 0
     end: TrialEnded | None = None
+    out_of_memory: bool = False
     epochs: list[int] = field(default_factory=list)
     sers: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -71,6 +75,7 @@ class Replay:
 
     Attributes:
         sessions: the processes that drove the study, in order.
+        outcome: how the latest of them ended; None if it was killed or goes on.
         seconds: that they drove it in all, by clocks that nobody sets; of one that was killed, until its last report.
         seconds_before: the same, without the latest session.
         reports: epochs that were trained in all, those that stand no more included.
@@ -79,6 +84,7 @@ class Replay:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.sessions: list[SessionStarted] = []
+        self.outcome: str | None = None
         self.reports = 0
         self.gpu_seconds = 0.0
         self.seconds_before = 0.0
@@ -96,9 +102,11 @@ class Replay:
         """
         if isinstance(event, SessionStarted):
             self.sessions.append(event)
+            self.outcome = None
             self.seconds_before, self._session_seconds = self.seconds, 0.0
             return
         if isinstance(event, SessionEnded):
+            self.outcome = event.outcome
             self._session_seconds = max(self._session_seconds, event.elapsed)
             return
         if isinstance(event, TrialStarted):
@@ -110,8 +118,14 @@ class Replay:
         trial.heard = event.time
         if isinstance(event, TrialEnded):
             trial.end = event
+            trial.out_of_memory |= event.out_of_memory
         else:
             self._report(trial, event)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has happened in the study."""
+        return bool(self.sessions or self._trials)
 
     @property
     def seconds(self) -> float:
@@ -130,9 +144,14 @@ class Replay:
         """The trial of a name; None if none of it has started."""
         return self._trials.get(trial_id)
 
-    def numbers(self) -> dict[str, Floats]:
-        """Each metric, and the `time` of the report, as one column with a row an event; NaN where missing."""
-        return self._numbers.columns()
+    @property
+    def number_names(self) -> list[str]:
+        """Each metric that was ever reported, and the `time` of the reports."""
+        return self._numbers.names
+
+    def number(self, name: str) -> Floats:
+        """One of them as a column with a row an event; NaN where it is missing."""
+        return self._numbers.column(name)
 
     def _start(self, event: TrialStarted) -> None:
         trial = self._trials.get(event.trial_id)
@@ -149,7 +168,8 @@ class Replay:
     def _report(self, trial: TrialHistory, event: EpochReported) -> None:
         epoch = int(event.metrics["epoch"])
         self.reports += 1
-        self.gpu_seconds += np.nan_to_num(event.metrics.get("gpu_seconds", 0.0))
+        gpu_seconds = event.metrics.get("gpu_seconds", 0.0)
+        self.gpu_seconds += 0.0 if math.isnan(gpu_seconds) else gpu_seconds
         self._session_seconds = max(self._session_seconds, event.elapsed)
         while trial.epochs and trial.epochs[-1] >= epoch:
             trial.epochs.pop()
@@ -158,7 +178,7 @@ class Replay:
             trial.checkpoints.pop()
         trial.epochs.append(epoch)
         trial.sers.append(event.metrics.get("ser", np.nan))
-        trial.rows.append(self._numbers.append({**event.metrics, "time": event.time}))
+        trial.rows.append(self._numbers.append(event.metrics, event.time))
         trial.checkpoints.append(event.checkpoint)
 
 
@@ -174,25 +194,35 @@ def latest_confirm(sessions: Sequence[SessionStarted], config: Mapping[str, Any]
 
 
 class _Numbers:
-    """Rows of named numbers; those with the same names in the same order share a block of memory."""
+    """Rows of named numbers, each with its time; those with the same names in the same order share a block."""
 
     def __init__(self) -> None:
         self._length = 0
         self._blocks: dict[tuple[str, ...], tuple[array[int], array[float]]] = {}
 
-    def append(self, row: dict[str, float]) -> int:
+    def append(self, row: dict[str, float], time: float) -> int:
         """Keep a row; its position."""
-        positions, values = self._blocks.setdefault(tuple(row), (array("q"), array("d")))
+        names = tuple(row)
+        block = self._blocks.get(names)
+        if block is None:
+            block = self._blocks[names] = (array("q"), array("d"))
+        positions, values = block
         positions.append(self._length)
         values.extend(row.values())
+        values.append(time)
         self._length += 1
         return self._length - 1
 
-    def columns(self) -> dict[str, Floats]:
-        columns: dict[str, Floats] = {}
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for names in self._blocks for name in (*names, TIME)))
+
+    def column(self, name: str) -> Floats:
+        """A column at a time: all of them at once would be as much memory again."""
+        column = np.full(self._length, np.nan)
         for names, (positions, values) in self._blocks.items():
-            block = np.array(values).reshape(-1, len(names))
-            for index, name in enumerate(names):
-                column = columns.setdefault(name, np.full(self._length, np.nan))
-                column[positions] = block[:, index]
-        return columns
+            if name == TIME or name in names:
+                place = len(names) if name == TIME else names.index(name)
+                block = np.frombuffer(values).reshape(-1, len(names) + 1)
+                column[np.frombuffer(positions, dtype=np.int64)] = block[:, place]
+        return column

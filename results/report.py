@@ -11,7 +11,8 @@ from pathlib import Path
 
 from datasets.command_line import check_ending, check_target, main
 from datasets.files import write_atomically
-from omr_model.layout import METRICS_FILE
+from omr_model.layout import METRICS_FILE, WEIGHTS
+from results.findings import Known
 from results.page.blocks import Page
 from results.page.causes import cautions_blocks, fidelity_blocks, importance_blocks
 from results.page.cost import cost_section
@@ -23,7 +24,8 @@ from results.page.origin import origin_section
 from results.page.parameters import parameter_names, parameters_section
 from results.page.progress import curves_section, progress_section, ranking_section
 from results.page.subject import Subject
-from results.study import BEST_FOLDER, DEFAULT_STUDIES, PAGE_FILE, find_study
+from results.study import BEST_FOLDER, DEFAULT_STUDIES, PAGE_FILE
+from results.working_copy import bring_file, opened_study
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,15 @@ def report(config: ReportConfig) -> None:
 
     python -m results.report study=dropout-1
     """
-    folder = find_study(Path(config.studies), config.study)
-    to = Path(config.to) if config.to else folder / PAGE_FILE
-    check_target("to", to, folder=False)
-    subject = Subject.of(folder)
-    print(_write(subject, to, _kept_export(subject)))
+    with opened_study(config.studies, config.study) as folder:
+        to = Path(config.to) if config.to else folder / PAGE_FILE
+        check_target("to", to, folder=False)
+        bring_file(folder, f"{BEST_FOLDER}/{WEIGHTS}")  # the page shows the model at work
+        subject = Subject.of(folder)
+        print(_write(subject, to, _kept_export(subject)))
 
 
-def write_report(folder: Path, to: Path, exported: Path | None = None) -> Path:
+def write_report(folder: Path, to: Path, exported: Path | None = None, known: Known | None = None) -> Path:
     """Write the page of the study in `folder`, whole or not at all.
 
     Args:
@@ -63,6 +66,7 @@ def write_report(folder: Path, to: Path, exported: Path | None = None) -> Path:
         to: the file.
         exported: an export of the trial that the study ends with, whose model is shown at work; None shows the staves
             without it.
+        known: what is known of the study, if the caller has it.
 
     Returns:
         The file.
@@ -70,7 +74,7 @@ def write_report(folder: Path, to: Path, exported: Path | None = None) -> Path:
     Raises:
         StudyError: no study, or a damaged one.
     """
-    return _write(Subject.of(folder), to, exported)
+    return _write(Subject.of(folder, known), to, exported)
 
 
 def _write(subject: Subject, to: Path, exported: Path | None) -> Path:

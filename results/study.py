@@ -14,12 +14,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.corpus_storage import corpus_folder
 from datasets.errors import StudyError
 from datasets.files import write_atomically
+from datasets.storage import is_address
 from results.provenance import CodeVersion, Hardware, Provenance, uncommitted_changes
 
 STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER, ENGINE_FOLDER = "study.json", "events.jsonl", "reports", "tune"
@@ -31,11 +34,16 @@ DEFAULT_LOG = Path(__file__).resolve().parent.parent / "LOG.md"
 
 @dataclass(frozen=True)
 class CorpusRecord:
-    """The prepared corpus that a study trains on; `hash` is that of its content."""
+    """The prepared corpus that a study trains on; `path` may be an address, `hash` is that of its content."""
 
     name: str
     path: str
     hash: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is on this machine; a corpus at an address may not have been brought here."""
+        return corpus_folder(self.path)
 
 
 @dataclass(frozen=True)
@@ -125,16 +133,26 @@ def from_json(text: str) -> StudyRecord:
     )
 
 
-def find_study(studies: Path, name: str) -> Path:
-    """The folder of a study.
+def find_study(studies: Path | str, name: str) -> Path:
+    """The folder of a study; one at an address is brought to this machine, as it is there now.
 
     Raises:
         StudyError: there is none of this name; the message names those there are.
+        ConfigError, StorageError: no address, or one that cannot be read.
     """
+    if is_address(studies):
+        from results.working_copy import stored_study  # which knows all that a study has, and so this module
+
+        return stored_study(str(studies), name)
+    studies = Path(studies)
     if name and (studies / name / STUDY_FILE).is_file():
         return studies / name
-    names = sorted(file.parent.name for file in studies.glob(f"*/{STUDY_FILE}"))
+    raise no_study(studies, name, sorted(file.parent.name for file in studies.glob(f"*/{STUDY_FILE}")))
+
+
+def no_study(studies: Path | str, name: str, names: Sequence[str]) -> StudyError:
+    """The error that says so, and which there are."""
     there = f"there are {', '.join(names)}" if names else "there are none yet"
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    raise StudyError(f"study={name}: no such study in {studies}; {there}{hint}")
+    return StudyError(f"study={name}: no such study in {studies}; {there}{hint}")

@@ -21,13 +21,14 @@ class StandingEpochs:
         self.trials = replay.trials()
         self.trial_ids = pa.array([trial.trial_id for trial in self.trials], pa.string())
         counts = [len(trial.rows) for trial in self.trials]
-        rows = np.array([row for trial in self.trials for row in trial.rows], dtype=np.int64)
         self.owner = np.repeat(np.arange(len(self.trials)), counts)
-        self.numbers = {name: column[rows] for name, column in replay.numbers().items()}
+        self.names = replay.number_names
+        self._rows = np.fromiter((row for trial in self.trials for row in trial.rows), np.int64, len(self.owner))
+        self._replay = replay
 
     def number(self, name: str) -> Floats:
         """A metric at each epoch; NaN where it was not reported."""
-        return self.numbers.get(name, np.full(len(self.owner), np.nan))
+        return self._replay.number(name)[self._rows]
 
     def last(self, name: str) -> Floats:
         """A metric at each trial's last epoch; NaN before the first."""
@@ -54,15 +55,15 @@ class StandingEpochs:
 
 def epochs_table(standing: StandingEpochs, study: str) -> pa.Table:
     """`EPOCHS`, and a column for each metric beyond it; by trial number, then epoch."""
-    schema = pa.schema([*EPOCHS, *(extra_column(name) for name in standing.numbers if name not in EPOCHS.names)])
-    names = {
+    schema = pa.schema([*EPOCHS, *(extra_column(name) for name in standing.names if name not in EPOCHS.names)])
+    said = {
         "study": pa.repeat(study, len(standing.owner)),
         "trial_id": standing.trial_ids.take(pa.array(standing.owner)),
     }
     numbers = {
-        field.name: _arrow(standing.number(field.name), field.type) for field in schema if field.name not in names
+        field.name: _arrow(standing.number(field.name), field.type) for field in schema if field.name not in said
     }
-    return pa.table(names | numbers, schema=schema)
+    return pa.table(said | numbers, schema=schema)
 
 
 def trials_table(

@@ -35,8 +35,9 @@ from results.log_study import ROOT, study_entry
 from results.log_table import log_table
 from results.manual import check_rating, write_manual
 from results.ranking import chosen, rank
-from results.study import DEFAULT_LOG, DEFAULT_STUDIES, STUDY_FILE, find_study, read_study
+from results.study import DEFAULT_LOG, DEFAULT_STUDIES, read_study
 from results.winner import winner, winner_if_any
+from results.working_copy import opened_study, study_names
 
 VERBS = ("list", "show", "add", "check")
 INTRODUCTION = """\
@@ -215,11 +216,11 @@ def add_to_log(config: AddConfig) -> None:
     if config.run is not None:
         _rate_run(path, config.run, config.manual)
         return
-    folder = find_study(Path(config.studies), config.study)
-    if config.manual is not None:
-        _rate_study(path, folder, config.trial, config.manual)
-        return
-    entry = study_entry(folder)
+    with opened_study(config.studies, config.study) as folder:
+        if config.manual is not None:
+            _rate_study(path, folder, config.trial, config.manual)
+            return
+        entry = study_entry(folder)
     add_entry(path, entry)
     print(f"{path}: {entry.title}, {entry.state}")
 
@@ -230,8 +231,7 @@ def check_log(config: CheckConfig) -> None:
     text = read_text(path)
     log = parse_file(path, text)
     logged = {study.name for study in log.studies()}
-    names = sorted(file.parent.name for file in Path(config.studies).glob(f"*/{STUDY_FILE}"))
-    for name in names:
+    for name in study_names(config.studies):
         if name not in logged:
             print(f"note: study {name} has no entry; python -m results.training_log add study={shlex.quote(name)}")
     found = findings(log, text)

@@ -5,6 +5,9 @@
     3. settings from the sampler, the queued ones first, until the budget is spent
     4. the best trials and the base again, with other seeds, until the verdict is clear (`results.evidence`)
 
+Where trials share a GPU, one that ran out of its memory goes on alone, and so begin those that need at least as much.
+As long as such a one waits for a GPU that is empty, nothing else is begun: it would never be empty.
+
 Nothing here knows of Ray.
 """
 
@@ -13,19 +16,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
 
+from datasets.storage import is_address, joined
 from results.evidence import Repeat, next_repeats
 from results.gather import gather
+from results.journal import TrialStarted
 from results.ranking import BASE
-from search.chronicle import Chronicle
+from search.chronicle import Chronicle, trial_id
 from search.config import SearchConfig
+from search.footprint import needs_as_much
 from search.optuna_study import NUMBER, numbers
 from search.recovery import Recovery
+from search.resources import shares_a_gpu
 from search.rules import Rule
 from search.samplers import WAITS, exhausted
 from search.space import ORIGIN, SearchSpace, Settings
@@ -41,6 +47,7 @@ class Assignment:
         number, settings, origin, seed, repeats: as in `results.journal.TrialStarted`.
         checkpoints: folders to go on from, the newest first; none for a new one.
         adopted: it went on with another trial's weights before, so its settings may differ from the checkpoint's.
+        alone: on a GPU of its own, where others share one.
     """
 
     number: int
@@ -50,6 +57,7 @@ class Assignment:
     repeats: int | None = None
     checkpoints: tuple[str, ...] = ()
     adopted: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +69,14 @@ class Ended:
         crashed: nobody learns anything from it.
         waits: it was paused at a rung.
         cut_off: the search ends, and it may go on when that is taken up again.
+        out_of_memory: of a GPU that it shared; it goes on alone.
     """
 
     ser: float | None = None
     crashed: bool = False
     waits: bool = False
     cut_off: bool = False
+    out_of_memory: bool = False
 
 
 class Agenda:
@@ -99,43 +109,53 @@ class Agenda:
         self._begun = sum(trial.start.repeats is None for trial in chronicle.replay.trials())
         self._unfinished = deque(recovery.unfinished)
         self._running: set[int] = set()
+        self._shared = rule is not None and shares_a_gpu(config)
+        self._alone: dict[int, TrialStarted | None] = {}  # that were handed out, with their latest start before that
         self._round: deque[Repeat] = deque()
         self._confirmed = not config.judged
         self._promotes = config.scheduler.name == "promotion"
-        self._trials = {
-            number: optuna.Trial(study, trial._trial_id)
-            for number, trial in numbers(study).items()
-            if trial.state == TrialState.RUNNING
-        }
+        begun = {number: trial for number, trial in numbers(study).items() if trial.state == TrialState.RUNNING}
+        self._trials = {number: optuna.Trial(study, trial._trial_id) for number, trial in begun.items()}
+        self._told = {number: set(trial.intermediate_values) for number, trial in begun.items()}  # epochs
 
     @property
     def over(self) -> bool:
         """Nothing is left to be begun, whatever comes of the trainings that run."""
-        return self._searched and self._confirmed and not (self._promotes and self._running)
+        more_may_come = self._promotes or self._shared  # of those that run
+        return self._searched and self._confirmed and not (more_may_come and self._running)
 
     def next(self) -> Assignment | None:
         """What is to be trained now; None as long as that depends on trainings that run."""
+        if self._held:
+            return None
         assignment = self._next()
         if assignment is not None:
             self._running.add(assignment.number)
+            if assignment.alone:
+                self._alone[assignment.number] = self._latest_start(assignment.number)
         return assignment
 
     def reported(self, number: int, epoch: int, ser: float) -> None:
         """An epoch of a trial is over. Told once: a crash may have an epoch trained again."""
         trial = self._trials.get(number)
-        if trial is not None and epoch not in self._known(trial):
+        if trial is not None and epoch not in self._told[number]:
             trial.report(ser, epoch)
+            self._told[number].add(epoch)
 
     def ended(self, number: int, how: Ended) -> None:
         """A training has left Tune."""
         self._running.discard(number)
+        self._alone.pop(number, None)
+        if how.out_of_memory:
+            self._unfinished.appendleft(number)  # to Optuna it still runs
+            return
         trial = self._trials.get(number)
         if trial is None or how.cut_off:
             return
         if how.waits:
             trial.set_user_attr(WAITS, True)
             return
-        del self._trials[number]
+        del self._trials[number], self._told[number]
         if how.crashed:
             self.study.tell(trial, state=TrialState.FAIL)
         elif how.ser is not None:
@@ -173,31 +193,56 @@ class Agenda:
     @property
     def _exhausted(self) -> bool:
         """There is no setting left: none is queued, and each of a grid's has been begun."""
-        waiting = self.study.get_trials(deepcopy=False, states=[TrialState.WAITING])
-        return not waiting and exhausted(self.study, self.space)
+        if not exhausted(self.study, self.space):
+            return False
+        return not self.study.get_trials(deepcopy=False, states=[TrialState.WAITING])
 
     @property
     def _searched(self) -> bool:
         return not self._unfinished and self._wanted <= 0
+
+    @property
+    def _held(self) -> bool:
+        """A trial waits for a GPU that nobody else has a part of."""
+        return any(self._latest_start(number) is before for number, before in self._alone.items())
+
+    def _latest_start(self, number: int) -> TrialStarted | None:
+        trial = self.chronicle.replay.find(trial_id(number))
+        return None if trial is None else trial.start
+
+    def _needs_a_gpu(self, settings: Settings) -> bool:
+        """A setting that needs no more memory ran out of it beside others; told by the journal, and so the same when it
+        is told again."""
+        if not self._shared:
+            return False
+        short = [trial.start.params for trial in self.chronicle.replay.trials() if trial.out_of_memory]
+        training = self.space.training(settings) if short else self.space.base
+        return any(needs_as_much(training, self.space.training(one)) for one in short)
 
     def _suggested(self) -> Assignment:
         trial = self.study.ask()
         number = next(self._numbers)
         trial.set_user_attr(NUMBER, number)
         self._trials[number] = trial
+        self._told[number] = set()
         self._begun += 1
         settings, origin = self.space.suggest(trial), trial.user_attrs.get(ORIGIN, "")
         if self.rule is not None and origin == BASE:
             self.rule.spare(number)
-        return Assignment(number=number, settings=settings, origin=origin, seed=self.config.train.seed)
+        return Assignment(
+            number=number,
+            settings=settings,
+            origin=origin,
+            seed=self.config.train.seed,
+            alone=self._needs_a_gpu(settings),
+        )
 
     def _resumed(self, number: int) -> Assignment:
         """A trial from its newest checkpoint that is sound; none from before it took over another trial's: those are
         its own weights, to which the settings that it has now never belonged."""
         trial = self.chronicle.trial(number)
-        folder = self.config.folder().resolve()
         saved = [
-            str(folder / path)
+            self._place(path)
             for epoch, path in zip(trial.epochs, trial.checkpoints, strict=True)
             if path is not None and epoch > trial.changed_last
         ]
@@ -209,12 +254,20 @@ class Agenda:
             repeats=trial.start.repeats,
             checkpoints=tuple(reversed(saved)),
             adopted=trial.changed_after is not None,
+            alone=self._shared and (trial.out_of_memory or self._needs_a_gpu(trial.start.params)),
         )
+
+    def _place(self, checkpoint: str) -> str:
+        """Where a trial finds a checkpoint of the journal, on whatever node it is."""
+        studies = self.config.paths.studies
+        if is_address(studies):
+            return joined(studies, self.config.study, checkpoint)
+        return str(self.config.folder().resolve() / checkpoint)
 
     def _repeated(self) -> Assignment | None:
         """The next repeat of this round, or of a new one once all of this one have ended."""
         if not self._round and not self._confirmed:
-            tables, confirm = gather(self.config.folder()), self.config.confirm
+            tables, confirm = gather(self.config.folder(), self.chronicle.replay), self.config.confirm
             self._round.extend(
                 next_repeats(
                     tables.trials,
@@ -236,7 +289,5 @@ class Agenda:
             origin=f"{AGAIN} {repeat.number}",
             seed=repeat.seed,
             repeats=repeat.number,
+            alone=self._needs_a_gpu(settings),
         )
-
-    def _known(self, trial: optuna.Trial) -> Mapping[int, float]:
-        return self.study.get_trials(deepcopy=False)[trial.number].intermediate_values

@@ -51,7 +51,7 @@ def base_node(base: str, named: Mapping[str, str]) -> tuple[TrainingConfig, Data
     if not base.startswith(STUDY):
         raise ConfigError(f"base={base}: it is run:N for a run of the training log, or study:NAME or study:NAME/TRIAL")
     name, _, number = base.removeprefix(STUDY).partition("/")
-    folder = find_study(Path(named.get("paths.studies", DEFAULT_STUDIES)), name)
+    folder = find_study(named.get("paths.studies", DEFAULT_STUDIES), name)
     study = read_study(folder)
     training = typed(TrainingConfig(), {part: study.config[part] for part in ("model", "loss", "optimizer", "train")})
     return replace_fields(training, _settings(folder, number)), typed(DataConfig(), study.config["data"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from results.journal import Event, Journal, SessionEnded, SessionStarted, read
@@ -27,15 +29,23 @@ class Chronicle:
 
     Attributes:
         replay: what all events so far add up to.
-        earlier: the events before this session, in order.
     """
 
     def __init__(self, study: Path) -> None:
-        self.earlier = list(read(study / EVENTS_FILE))
-        self.replay = Replay(self.earlier)
         self._journal = Journal(study / EVENTS_FILE)
+        self._earlier = 0
+        self.replay = Replay(self._counted(read(self._journal.path)))
         self._began = time.monotonic()
         self._live = False
+
+    def earlier(self) -> Iterator[Event]:
+        """The events before this session, in order: read again, as a large study's would fill the memory."""
+        return islice(read(self._journal.path), self._earlier)
+
+    def _counted(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            self._earlier += 1
+            yield event
 
     @property
     def elapsed(self) -> float:
@@ -71,10 +81,12 @@ class Chronicle:
         budget: dict[str, float | int | None],
         changes: list[str],
         confirm: dict[str, float | int],
+        packing: dict[str, float | int | str] | None = None,
     ) -> None:
         """A session begins; the arguments are those of `SessionStarted`."""
         self._began, self._live = time.monotonic(), True
-        self.append(SessionStarted(self.session + 1, code, command_line, budget, changes, time.time(), confirm))
+        now = time.time()
+        self.append(SessionStarted(self.session + 1, code, command_line, budget, changes, now, confirm, packing or {}))
 
     def end(self, outcome: str) -> None:
         """It ends of its own."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from datasets.errors import OmrError, StudyError
 from datasets.files import write_atomically
 from results.export import ExportConfig, export
-from results.findings import findings, text, write_findings
+from results.findings import Known, text, write_findings
+from results.gather import Tables
 from results.journal import SessionStarted, read
 from results.log_records import FINISHED, LogStudy
 from results.log_study import study_entry
@@ -36,12 +37,13 @@ def close(config: SearchConfig, outcome: Outcome) -> None:
     """
     folder = config.folder()
     print(f"\ntables     {shown(folder)}/reports/*.parquet   {'  '.join(TABLES)}")
-    exported, problem = _export(config)
-    _show_in_optuna(folder)
-    report = _report(folder, exported)
+    known = Known.of(folder)
+    exported, problem = _export(config, known)
+    _show_in_optuna(folder, known.tables)
+    report = _report(folder, exported, known)
     aborted = outcome in (Outcome.INTERRUPTED, Outcome.DISK_FULL)  # a budget that is spent is no accident
     reason = str(outcome) if aborted else str(problem) if isinstance(problem, OSError) else FINISHED
-    entry, unwritten = _enter(config, reason)
+    entry, unwritten = _enter(config, reason, known.tables)
     if outcome != Outcome.FINISHED:
         print(f"The search ended early: {outcome}. Go on with: python -m search.run resume={config.study}")
     print(f"report     {report}")
@@ -58,28 +60,31 @@ def close(config: SearchConfig, outcome: Outcome) -> None:
         raise problem
 
 
-def _export(config: SearchConfig) -> tuple[Path | None, OmrError | OSError | None]:
+def _export(config: SearchConfig, known: Known) -> tuple[Path | None, OmrError | OSError | None]:
     """Write the best trial and the findings, and print these; the export, and what kept any of it from being done."""
     folder, exported, problem = config.folder(), None, None
     try:
         best = export(
-            ExportConfig(study=config.study, studies=config.paths.studies, to=str(folder / BEST_FOLDER), overwrite=True)
+            ExportConfig(
+                study=config.study, studies=config.paths.studies, to=str(folder / BEST_FOLDER), overwrite=True
+            ),
+            known,
         )
-        found, exported = best.findings, best.folder
+        exported = best.folder
         for remark in best.remarks:
             print(f"export     {remark}")
     except (OmrError, OSError) as error:
-        found, problem = findings(folder), error
+        problem = error
     try:
-        write_findings(folder, found)
+        write_findings(folder, known.findings)
     except OSError as error:
         problem = error
         print(f"findings   not written: {error}")
-    print(f"\n{text(found)}\n")
+    print(f"\n{text(known.findings)}\n")
     return exported, problem
 
 
-def _report(folder: Path, exported: Path | None) -> str:
+def _report(folder: Path, exported: Path | None, known: Known) -> str:
     """Write the study's page, or copy the one that the export has made; where it is, or why it is not there."""
     page = folder / PAGE_FILE
     try:
@@ -88,23 +93,23 @@ def _report(folder: Path, exported: Path | None) -> str:
         else:
             from results.report import write_report  # with what draws figures, which takes a second to import
 
-            write_report(folder, page, exported)
+            write_report(folder, page, exported, known)
     except Exception as error:  # it can be written anew at any time, and the entry in the log matters more
         return f"not written: {type(error).__name__}: {error}"
     return shown(page)
 
 
-def _show_in_optuna(folder: Path) -> None:
+def _show_in_optuna(folder: Path, tables: Tables) -> None:
     try:
-        show_in_optuna(folder)
+        show_in_optuna(folder, tables)
     except Exception as error:  # Optuna's, matplotlib's: nobody needs what is shown there to go on
         print(f"optuna     not told of artifacts: {type(error).__name__}: {error}")
 
 
-def _enter(config: SearchConfig, reason: str) -> tuple[str, OmrError | OSError | None]:
+def _enter(config: SearchConfig, reason: str, tables: Tables) -> tuple[str, OmrError | OSError | None]:
     """Enter the study in the log; where, or why not."""
     try:
-        entry = enter(config, reason)
+        entry = enter(config, reason, tables)
     except (OmrError, OSError) as error:
         return f"not entered: {error}", error
     return f"{shown(Path(config.paths.log))}: {entry.title}, {entry.state}", None
@@ -129,9 +134,9 @@ def entered_if_it_breaks_off(config: SearchConfig) -> Iterator[None]:
         raise
 
 
-def enter(config: SearchConfig, reason: str) -> LogStudy:
-    """Enter the study in the training log, in the place of its earlier entry."""
-    entry = study_entry(config.folder(), reason=reason)
+def enter(config: SearchConfig, reason: str, tables: Tables | None = None) -> LogStudy:
+    """Enter the study in the training log, in the place of its earlier entry; `tables` if the caller has them."""
+    entry = study_entry(config.folder(), reason=reason, tables=tables)
     add_entry(Path(config.paths.log), entry)
     return entry
 

@@ -12,6 +12,7 @@ from datasets.command_line import check_choice, check_range
 from datasets.errors import ConfigError
 from datasets.prepare_config import CORPORA, Choices
 from datasets.staff import STAFF_SIZES, StaffSize
+from datasets.storage import working_folder
 from omr_model.config import TrainingConfig
 from results.study import DEFAULT_LOG, DEFAULT_STUDIES
 
@@ -19,7 +20,9 @@ KINDS = ("float", "int", "categorical")
 ROLES = ("scientific", "nuisance", "fixed")
 SAMPLER_NAMES = ("tpe", "gp", "cmaes", "qmc", "random", "grid")  # built in search/samplers.py
 SCHEDULER_NAMES = ("asha", "promotion", "hyperband", "median", "pbt", "none")
+CLUSTER_NAMES = ("local", "attach")  # search/engine/cluster.py
 HISTORIES = ("points", "prior", "none")
+AUTO = "auto"  # trial.gpus: as many trials on a GPU as pays (search/packing.py)
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """Who may log a search beside us (search/engine/trackers.py), and the package that it needs."""
 
@@ -225,22 +228,45 @@ class SchedulerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """Where trials run: this machine, with all its cores and GPUs unless told otherwise.
+    """Where trials run: on this machine, with all its cores and GPUs unless told otherwise, or on a running cluster.
 
     Attributes:
-        cpus, gpus: how many Ray may use; None is all there are.
-        dashboard: start Ray's dashboard.
+        name: one of `CLUSTER_NAMES`: `local` starts Ray on this machine, `attach` joins the Ray at `address`.
+        address: of a running cluster: HOST:PORT of its head, or `auto` for the one that this machine is a node of
+            (attach).
+        upload: send this code to the nodes; false where they have the same code already: a shared checkout, or an image
+            with it (attach).
+        cpus, gpus: how many trials may use in all; None is all there are.
+        dashboard: start Ray's dashboard; that of a running cluster is its own, and so are the next two.
         dashboard_host: the address that it listens on; any but this machine's own opens it to the network, with its
             token alone before it.
         dashboard_port: its port; another is taken where this one is in use.
     """
 
     name: str = "local"
+    address: str = "auto"
+    upload: bool = True
     cpus: int | None = None
     gpus: int | None = None
     dashboard: bool = True
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int = 8265
+
+    def __post_init__(self) -> None:
+        check_choice("cluster", self.name, CLUSTER_NAMES)
+        check_range("cluster.cpus", 1 if self.cpus is None else self.cpus, 1)
+        check_range("cluster.gpus", self.gpus or 0, 0)
+        if self.address != ClusterConfig.address and self.name != "attach":
+            raise ConfigError(f"cluster.address={self.address}: only cluster=attach joins a running cluster")
+        if self.address.startswith("ray://"):
+            raise ConfigError(
+                f"cluster.address={self.address}: Ray's client runs a search where its journal is not; there are "
+                "HOST:PORT, on a machine that `ray start --address=HOST:PORT --num-cpus=0` made a node of the cluster, "
+                "and `ray job submit`, which starts the search on the cluster itself"
+            )
+        host, colon, port = self.address.rpartition(":")
+        if self.address != "auto" and not (host and colon and port.isdigit()):
+            raise ConfigError(f"cluster.address={self.address}: there are HOST:PORT, such as 10.0.0.1:6379, and auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +274,8 @@ class TrialConfig:
     """What one trial gets.
 
     Attributes:
-        gpus: None is one where there is one, else none.
+        gpus: None is one where there is one, else none. `auto` measures, before the first trial, how many trials side
+            by side on one GPU train the most and still fit into its memory; without a CUDA GPU it is none.
         cpus: None is an equal share of the cores for each GPU, or one core where there is no GPU.
         retries: how often a trial whose process died is taken up again from its checkpoint.
         hang_minutes: without a report, after which a trial counts as hung and is killed; None is ten times its longest
@@ -256,14 +283,18 @@ class TrialConfig:
         grace_seconds: that an epoch may take to end after SIGTERM, as a cluster's scheduler sends it before SIGKILL.
     """
 
-    gpus: float | None = None
+    gpus: float | int | str | None = None
     cpus: int | None = None
     retries: int = 1
     hang_minutes: float | None = None
     grace_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        check_range("trial.gpus", self.gpus or 0, 0)
+        if isinstance(self.gpus, str):
+            if self.gpus != AUTO:
+                raise ConfigError(f"trial.gpus={self.gpus}: there are a number, auto and null")
+        else:
+            check_range("trial.gpus", self.gpus or 0, 0)
         check_range("trial.cpus", 1 if self.cpus is None else self.cpus, 1)
         check_range("trial.retries", self.retries, 0)
         check_range("trial.hang_minutes", 1 if self.hang_minutes is None else self.hang_minutes, 1e-3)
@@ -272,7 +303,8 @@ class TrialConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PathsConfig:
-    """Folders for prepared corpora and for studies, and the training log that a study is entered in."""
+    """Folders for prepared corpora and for studies, or addresses such as `s3://bucket/studies`; and the training log
+    that a study is entered in, a file of this machine."""
 
     corpora: str = str(CORPORA)
     studies: str = DEFAULT_STUDIES
@@ -349,8 +381,8 @@ class SearchConfig(TrainingConfig):
         )
 
     def folder(self) -> Path:
-        """The study's folder; only once it has a name."""
-        return Path(self.paths.studies) / self.study
+        """The study's folder on this machine; only once it has a name."""
+        return working_folder(self.paths.studies) / self.study
 
 
 def check_trackers(trackers: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.forecast import Planned, about, epochs_left
+from search.forecast import Planned, Tally, about, epochs_left
 from search.labels import settings_text, short_names, value_text
 
 ROWS = 24  # a terminal's height: of a longer study the running trials and the best are shown
@@ -73,6 +75,9 @@ class Console:
         self.rungs = rungs
         self.planned = Planned(trials, epochs, bool(rungs), *again)
         self.rows: dict[int, TrialRow] = {}
+        self._tally = Tally()
+        self._targets: dict[str, None] = {}  # that any trial sets, in the order they came
+        self._best: TrialRow | None = None
         self.began = time.monotonic()
         self.deadline: float | None = None
         self._first: float | None = None  # when the first trial of this session began
@@ -96,15 +101,13 @@ class Console:
     @property
     def best(self) -> TrialRow | None:
         """The lowest SER among the trials that got furthest: early values do not compare with late ones."""
-        scored = [row for row in self.rows.values() if row.ser is not None and row.repeats is None]
-        furthest = max((row.epoch for row in scored), default=0)
-        return min((row for row in scored if row.epoch == furthest), key=lambda row: row.ser or 0, default=None)
+        return self._best
 
     @property
     def left(self) -> str:
         """How long the search will still take, in words; empty where nobody can know."""
         now = time.monotonic()
-        epochs = epochs_left(self.planned, list(self.rows.values())) if self._done else None
+        epochs = epochs_left(self.planned, self._tally) if self._done else None
         limit = None if self.deadline is None else max(0.0, self.deadline - now)
         if epochs is None or self._first is None:
             return "" if limit is None else about(limit, limit)
@@ -117,8 +120,14 @@ class Console:
     def started(self, number: int, settings: Mapping[str, Any], repeats: int | None = None) -> None:
         """A trial begins, or goes on."""
         self._first = time.monotonic() if self._first is None else self._first
-        row = self.rows.setdefault(number, TrialRow(number, settings, repeats))
+        if number in self.rows:
+            row = self.rows[number]
+            self._tally.forget(row)
+        else:
+            row = self.rows[number] = TrialRow(number, settings, repeats)
+            self._targets |= dict.fromkeys(settings)
         row.state, row.begun_after, row.started = "running", row.epoch, time.monotonic()
+        self._tally.count(row)
         what = f"goes on after epoch {row.epoch}" if row.epoch else "starts  "
         again = f"  (trial {repeats} with another seed)" if repeats is not None else ""
         self._line(f"trial {number:>3}  {what}  {settings_text(settings)}{again}")
@@ -126,12 +135,16 @@ class Console:
     def known(self, row: TrialRow) -> None:
         """A trial of an earlier session."""
         self.rows[row.number] = row
+        self._targets |= dict.fromkeys(row.settings)
+        self._tally.count(row)
+        self._compare(row)
 
     def epoch(self, number: int, epoch: int, ser: float, samples_per_second: float) -> None:
         """A trial has finished an epoch."""
         self._done += 1
         row = self.rows[number]
         row.epoch, row.ser, row.samples_per_second = epoch, ser, samples_per_second
+        self._compare(row)
         left = row.seconds_left(self.epochs)
         self._line(
             f"trial {number:>3}  epoch {epoch:>2}/{self.epochs}  SER {ser:.3f}  {samples_per_second:>4.0f} staves/s"
@@ -140,8 +153,10 @@ class Console:
 
     def ended(self, number: int, state: str, message: str) -> None:
         """A trial has ended."""
-        self.rows[number].state = state
-        best = self.best
+        row, best = self.rows[number], self.best
+        self._tally.forget(row)
+        row.state = state
+        self._tally.count(row)
         self._line(
             f"trial {number:>3}  {state}: {message}"
             + (f"; best so far {best.ser:.3f}, trial {best.number}" if best is not None else "")
@@ -163,7 +178,7 @@ class Console:
         """
         width = width or self.screen.width
         shown = self._shown()
-        names = short_names([target for row in self.rows.values() for target in row.settings])
+        names = short_names(list(self._targets))
         rows = self._rows(shown, names, len(names))
         for columns in reversed(range(len(names))):
             if self.screen.measure(rows, options=self.screen.options.update(width=1000)).maximum <= width:
@@ -200,18 +215,17 @@ class Console:
         return table
 
     def _shown(self) -> list[TrialRow]:
-        running = [row for row in self.rows.values() if row.state == "running"]
-        ended = [row for row in self.rows.values() if row.state != "running"]
-        ended.sort(key=lambda row: (-row.epoch, row.ser if row.ser is not None else float("inf")))
-        return (running + ended)[:ROWS]
+        running = [row for row in self.rows.values() if row.state == "running"][:ROWS]
+        ended = (row for row in self.rows.values() if row.state != "running")
+        return running + heapq.nsmallest(ROWS - len(running), ended, key=_rank)
 
     def _title(self, width: int) -> str:
         """What there is to say in a line, or in more where that is too long."""
-        own = [row for row in self.rows.values() if row.repeats is None]
-        ended = sum(row.state != "running" for row in own)
-        parts = [f"{_clock(time.monotonic() - self.began)}", f"{ended} of {self.trials or len(own)} trials ended"]
-        if len(own) < len(self.rows):
-            parts.append(f"{len(self.rows) - len(own)} trained again with other seeds")
+        own, again = self._tally.searched, self._tally.again
+        ended = own - len(self._tally.going)
+        parts = [f"{_clock(time.monotonic() - self.began)}", f"{ended} of {self.trials or own} trials ended"]
+        if again:
+            parts.append(f"{again} trained again with other seeds")
         if self.best is not None:
             parts.append(f"best SER {self.best.ser:.3f} (trial {self.best.number})")
         if left := self.left:
@@ -222,9 +236,25 @@ class Console:
             lines[-1:] = [joined] if len(joined) <= width else [lines[-1], part]
         return "\n".join(lines)
 
+    def _compare(self, row: TrialRow) -> None:
+        """Keep the best up to date: all are looked at again only where the best one has fallen back, or is equalled."""
+        if row.ser is None or row.repeats is not None:
+            return
+        best = self._best
+        if best is None or (best is not row and _rank(row) < _rank(best)):
+            self._best = row
+        elif best is row or _rank(row) == _rank(best):
+            scored = (one for one in self.rows.values() if one.ser is not None and one.repeats is None)
+            self._best = min(scored, key=_rank)
+
     def _line(self, text: str) -> None:
         if self.live is None:
             self.screen.print(f"{_clock(time.monotonic() - self.began)}  {text}", markup=False)
+
+
+def _rank(row: TrialRow) -> tuple[int, float]:
+    """Those that got furthest first, and of these those with the lowest SER."""
+    return -row.epoch, math.inf if row.ser is None or math.isnan(row.ser) else row.ser
 
 
 def _clock(seconds: float) -> str:

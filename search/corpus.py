@@ -12,7 +12,7 @@ from datasets.archives import is_archive, unpack
 from datasets.errors import ConfigError, CorpusError
 from datasets.manifest import Manifest
 from datasets.mixture import mix, parts_of
-from datasets.prepare import check_files, parts_prepared, prepare, request_of
+from datasets.prepare import bring_what_is_there, check_files, parts_prepared, prepare, request_of
 from datasets.prepare_config import PrepareConfig
 from datasets.progress import Progress
 from datasets.shards import PreparedCorpus
@@ -104,6 +104,7 @@ def planned_corpus(config: PrepareConfig) -> Iterator[PlannedCorpus]:
         CorpusError: it was prepared with other settings, it is damaged, or the source has nothing to give; or a part
             of a mixture is not prepared.
     """
+    bring_what_is_there(config)
     if config.parts:
         with tempfile.TemporaryDirectory(prefix="omr-plan-") as folder:
             mixture = mix(Path(folder, config.folder.name), config.data, _parts(config), parts_of(config.data))

@@ -111,11 +111,13 @@ def estimate(config: SearchConfig) -> Estimate | None:
     None where it cannot be told; whatever is wrong then, the search itself says it better.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        try:
+    try:
+        with ProcessPoolExecutor(1, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
             return total(config, pool.submit(measured, config, _models(config)).result())
-        except (OmrError, RuntimeError):  # a setting that no trial could train either, or the process died
-            return None
+    except (OmrError, RuntimeError):  # a setting that no trial could train either, or the process died
+        return None
+    except OSError:  # a broken pipe: multiprocessing's own helper, which looks after semaphores, died beside it
+        return None
 
 
 def measured(config: SearchConfig, models: Sequence[ModelConfig]) -> Parts:

@@ -6,8 +6,9 @@ as far as those that got further than it, or to the end where none did: those th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -43,23 +44,69 @@ class Planned:
     rounds: int = 0
 
 
-def epochs_left(planned: Planned, rows: Sequence[Progress]) -> tuple[float, float] | None:
+@dataclass
+class Tally:
+    """What trials add up to, so that nobody counts them all again whenever one of 10,000 ends.
+
+    A trial that changes is taken out as it is (`forget`) and put in again as it has become (`count`); only the epoch of
+    one that runs may change in between.
+
+    Attributes:
+        searched, again: trials of the search, and trainings with other seeds.
+        ended: of the search, by the epoch that they got to.
+        going, going_again: those that run.
+    """
+
+    searched: int = 0
+    again: int = 0
+    ended: Counter[int] = field(default_factory=Counter)
+    going: dict[int, Progress] = field(default_factory=dict)
+    going_again: dict[int, Progress] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Progress]) -> Tally:
+        """All of them."""
+        tally = cls()
+        for row in rows:
+            tally.count(row)
+        return tally
+
+    def count(self, row: Progress) -> None:
+        """One more."""
+        self._add(row, 1)
+        if row.state == "running":
+            (self.going if row.repeats is None else self.going_again)[id(row)] = row
+
+    def forget(self, row: Progress) -> None:
+        """One less."""
+        self._add(row, -1)
+        (self.going if row.repeats is None else self.going_again).pop(id(row), None)
+
+    def _add(self, row: Progress, one: int) -> None:
+        if row.repeats is not None:
+            self.again += one
+            return
+        self.searched += one
+        if row.state not in ("running", "paused"):
+            self.ended[row.epoch] += one
+
+
+def epochs_left(planned: Planned, tally: Tally) -> tuple[float, float] | None:
     """Epochs to come, at least and at most: the verdict may be clear after any round of other seeds.
 
     None where that is not known: something else than their number ends the trials, or none has ended yet.
     """
-    searched = [row for row in rows if row.repeats is None]
-    ended = [row.epoch for row in searched if row.state not in ("running", "paused")]
-    if planned.trials is None or (planned.early and not ended and len(searched) < planned.trials):
+    ended, whole = tally.ended, planned.epochs
+    if planned.trials is None or (planned.early and not ended.total() and tally.searched < planned.trials):
         return None
-    whole = planned.epochs
-    going = [row for row in searched if row.state == "running"]
-    finals = [_mean([epoch for epoch in ended if epoch > row.epoch], whole) for row in going]
-    left = sum(final - row.epoch for final, row in zip(finals, going, strict=True))
-    expected = _mean([*ended, *finals], whole) if planned.early else whole
-    left += max(0, planned.trials - len(searched)) * expected
-    left += sum(whole - row.epoch for row in rows if row.repeats is not None and row.state == "running")
-    least, most = _repeats_left(planned, sum(row.repeats is not None for row in rows))
+    reached = {row.epoch for row in tally.going.values()}
+    expected_of = {epoch: _mean({at: count for at, count in ended.items() if at > epoch}, whole) for epoch in reached}
+    finals = [expected_of[row.epoch] for row in tally.going.values()]
+    left = sum(final - row.epoch for final, row in zip(finals, tally.going.values(), strict=True))
+    expected = _mean(Counter[float](ended) + Counter(finals), whole) if planned.early else whole
+    left += max(0, planned.trials - tally.searched) * expected
+    left += sum(whole - row.epoch for row in tally.going_again.values())
+    least, most = _repeats_left(planned, tally.again)
     return left + whole * least, left + whole * most
 
 
@@ -71,8 +118,10 @@ def _repeats_left(planned: Planned, begun: int) -> tuple[int, int]:
     return min(most, -begun % planned.a_round if begun else planned.a_round), most
 
 
-def _mean(values: Sequence[float], otherwise: float) -> float:
-    return sum(values) / len(values) if values else otherwise
+def _mean(counts: Mapping[float, int], otherwise: float) -> float:
+    """Of values, by how many there are of each."""
+    total = sum(counts.values())
+    return sum(value * count for value, count in counts.items()) / total if total else otherwise
 
 
 def about(least: float, most: float) -> str:

@@ -1,44 +1,40 @@
-"""One process at a time drives a study: a lock that goes with the process, however that ends."""
+"""One process at a time drives a study: a lock that goes with the process, however that ends.
+
+It holds on one machine, and on several that share a folder whose file system passes locks on, as NFS does from version
+4. A study at an address is claimed there, too (`search.claim`), and mirrored as long as it is driven.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
 from datasets.errors import StudyError
+from datasets.storage import remote_of
+from results.working_copy import LOCK_FILE, STOP_FILE
+from search.claim import Driver, driver_at
+from search.mirror import Mirror, mirrored
 
-LOCK_FILE = "lock"
 UNKNOWN = '{"pid": 0, "host": "an unknown host", "since": "this moment"}'  # it has the lock, and has not signed it yet
 TRIES, PAUSE = 10, 0.03  # who asks whether anybody drives a study (`driver`) has the lock for a moment
 
 
-@dataclass(frozen=True)
-class Driver:
-    """The process that drives a study: its id on its host, and since when (ISO 8601, UTC)."""
-
-    pid: int
-    host: str
-    since: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
-
-
 @contextmanager
-def driving(study: Path) -> Iterator[None]:
-    """Be the one that drives the study in a folder.
+def driving(study: Path, force: bool = False) -> Iterator[Mirror | None]:
+    """Be the one that drives the study in a folder; what mirrors it where it is kept at an address.
+
+    Args:
+        force: take a study at an address from whoever drives it on another machine.
 
     Raises:
         StudyError: another process is.
+        StorageError: its address cannot be read or written.
         OSError: the folder cannot be written to.
     """
     with (study / LOCK_FILE).open("a+", encoding="utf-8") as file:
@@ -48,10 +44,15 @@ def driving(study: Path) -> Iterator[None]:
                 f"`python -m search.run status={study.name}` shows it, stop={study.name} ends it"
             )
         file.truncate(0)
-        this = Driver(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+        this, remote = Driver.this(), remote_of(study)
         file.write(json.dumps(asdict(this)))
         file.flush()
-        yield
+        (study / STOP_FILE).unlink(missing_ok=True)  # it was for somebody before
+        if remote is None:
+            yield None
+            return
+        with mirrored(study, remote, this, force) as mirror:
+            yield mirror
 
 
 def driver(study: Path) -> Driver | None:
@@ -64,7 +65,8 @@ def driver(study: Path) -> Driver | None:
                 return Driver(**json.loads(file.read() or UNKNOWN))
     except FileNotFoundError:  # nobody ever has
         pass
-    return None
+    remote = remote_of(study)
+    return None if remote is None else driver_at(remote)
 
 
 def _locked(file: TextIO) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,12 +15,17 @@ from rich.console import Console as Screen
 from rich.table import Table
 
 from datasets.errors import OmrError, StudyError
-from results.journal import Event, SessionEnded, read
+from datasets.files import write_atomically
+from datasets.storage import remote_of, retried
+from results.gather import standing
+from results.journal import read
 from results.replay import Replay, TrialHistory
-from results.study import DEFAULT_STUDIES, EVENTS_FILE, STUDY_FILE, find_study, read_study
+from results.study import DEFAULT_STUDIES, EVENTS_FILE, find_study, read_study
 from results.verdict import percent
+from results.working_copy import STOP_FILE, bring_studies
+from search.claim import Driver
 from search.disk import GIGABYTE, bytes_under
-from search.lock import Driver, driver
+from search.lock import driver
 from search.resume import MORE
 
 
@@ -28,7 +34,7 @@ class ManageConfig:
     """Attributes.
 
     name: of the study.
-    studies: folder of the studies.
+    studies: folder of the studies, or an address.
     now: stop without waiting for epochs to end; what they have trained since the last one is lost.
     """
 
@@ -39,15 +45,15 @@ class ManageConfig:
 
 def show_list(config: ManageConfig) -> None:
     """Print every study, the newest first: its state, its trials, its best SER, its size."""
-    folders = sorted(Path(config.studies).glob(f"*/{STUDY_FILE}"), key=lambda file: -file.stat().st_mtime)
+    folders = bring_studies(config.studies)
     if not folders:
         print(f"no study yet in {config.studies}")
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("study", "begun", "state", "trials", "best SER", "GB"):
         table.add_column(heading, justify="right" if heading in ("best SER", "GB") else "left")
-    for file in folders:
-        table.add_row(*_row(file.parent))
+    for folder in folders:
+        table.add_row(*_row(folder))
     Screen(highlight=False, soft_wrap=True).print(table)
 
 
@@ -57,13 +63,12 @@ def show_status(config: ManageConfig) -> None:
     Raises:
         StudyError: no such study, or a damaged one.
     """
-    folder = find_study(Path(config.studies), config.name)
-    record, events = read_study(folder), list(read(folder / EVENTS_FILE))
-    replay = Replay(events)
+    folder = find_study(config.studies, config.name)
+    record, replay = read_study(folder), Replay(read(folder / EVENTS_FILE))
     budget = replay.sessions[-1].budget if replay.sessions else {}
     limits = ", ".join(f"{limit:g} {kind}" for kind, limit in budget.items() if limit is not None)
     found = driver(folder)
-    print(f"{config.name:<10} {_state(found, events)}" + (f" ({found})" if found else ""))
+    print(f"{config.name:<10} {_state(found, replay.begun, replay.outcome)}" + (f" ({found})" if found else ""))
     print(f"{'used':<10} {_used(replay)}" + (f"; budget {limits}" if limits else ""))
     table = Table(box=None, padding=(0, 1))
     for heading in ("trial", "state", "epoch", "SER", "last heard of", "what"):
@@ -73,57 +78,74 @@ def show_status(config: ManageConfig) -> None:
         table.add_row(*_trial_row(trial, record.max_epochs, running))
     Screen(highlight=False, soft_wrap=True).print(table)
     if not running:
-        more = MORE.get(events[-1].outcome) if events and isinstance(events[-1], SessionEnded) else None
+        more = None if replay.outcome is None else MORE.get(replay.outcome)
         print(f"to go on   python -m search.run resume={config.name}" + (f" with more: {more}" if more else ""))
 
 
 def stop(config: ManageConfig) -> None:
     """Tell the process that drives a study to end: with its trials' epochs, or now. To say it twice changes nothing.
 
+    One on another machine is left a file, which it looks for every few seconds.
+
     Raises:
-        StudyError: nobody drives it, or a process on another machine does, or it may not be told.
+        StudyError: nobody drives it, or it may not be told.
     """
-    folder = find_study(Path(config.studies), config.name)
+    folder = find_study(config.studies, config.name)
     found = driver(folder)
     if found is None:
         raise StudyError(f"study={config.name} is not running")
+    how = "now" if config.now else "with the epochs that its trials are in"
     if found.host != socket.gethostname() or not found.pid:
-        raise StudyError(f"study={config.name} is driven by {found}; stop it there")
+        _leave_word(folder, config.now)
+        print(f"{config.name} ends {how}, as soon as {found} reads {STOP_FILE}")
+        return
     try:
         os.kill(found.pid, signal.SIGUSR2 if config.now else signal.SIGUSR1)
     except OSError as error:  # it has just ended, or belongs to somebody else
         raise StudyError(f"study={config.name}: {found} could not be told ({error.strerror})") from None
-    how = "now" if config.now else "with the epochs that its trials are in"
     print(f"{config.name} ends {how} ({found})")
+
+
+def _leave_word(folder: Path, now: bool) -> None:
+    text, remote = json.dumps({"now": now}).encode(), remote_of(folder)
+    if remote is None:
+        write_atomically(folder / STOP_FILE, text)
+    else:
+        retried(lambda: remote.write(STOP_FILE, text))
 
 
 def _row(folder: Path) -> tuple[str, ...]:
     try:
-        record, events = read_study(folder), list(read(folder / EVENTS_FILE))
-        trials = Replay(events).trials()
+        record = read_study(folder)
+        found = standing(folder, record)
     except OmrError as error:
         return (folder.name, "", f"damaged: {error}", "", "", "")
-    own = [trial for trial in trials if trial.start.repeats is None]
-    done = [trial.sers[-1] for trial in own if trial.state == "completed" and trial.epochs[-1] == record.max_epochs]
-    states = Counter(trial.state for trial in own)
+    rows = found.trials.select(["state", "epochs", "ser", "repeats"]).to_pylist()
+    own = [row for row in rows if row["repeats"] is None]
+    done = [row["ser"] for row in own if row["state"] == "completed" and row["epochs"] == record.max_epochs]
+    states = Counter(row["state"] for row in own)
     return (
         folder.name,
         record.created[:16].replace("T", " "),
-        _state(driver(folder), events),
+        _state(driver(folder), found.begun, found.outcome),
         ", ".join(f"{count} {state}" for state, count in states.items()),
-        percent(min(done, default=None)),
-        f"{bytes_under(folder) / GIGABYTE:.2f}",
+        percent(min((ser for ser in done if ser is not None), default=None)),
+        f"{_bytes(folder) / GIGABYTE:.2f}",
     )
 
 
-def _state(found: Driver | None, events: list[Event]) -> str:
+def _bytes(folder: Path) -> int:
+    remote = remote_of(folder)
+    return bytes_under(folder) if remote is None else sum(entry.size for entry in retried(remote.files).values())
+
+
+def _state(found: Driver | None, begun: bool, outcome: str | None) -> str:
     """Running, if anybody drives it, or how it ended."""
     if found is not None:
         return "running"
-    if not events:
+    if not begun:
         return "not begun"
-    last = events[-1]
-    return last.outcome if isinstance(last, SessionEnded) else "died; resume goes on"
+    return "died; resume goes on" if outcome is None else outcome
 
 
 def _used(replay: Replay) -> str:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,9 +24,11 @@ from datasets.shards import PreparedCorpus
 from omr_model.config import TrainingConfig, replace_fields
 from omr_model.layout import RESUME
 from search.cost import Measurement
-from search.resources import trials_on_a_gpu
+from search.resources import let_memory_grow, trials_on_a_gpu
 
 if TYPE_CHECKING:  # torch takes seconds, and a command line that only helps or refuses does not wait for it
+    from multiprocessing.synchronize import Barrier
+
     import torch
 
     from omr_model.trainer import EpochRecord, Trainer
@@ -33,6 +36,8 @@ if TYPE_CHECKING:  # torch takes seconds, and a command line that only helps or 
 TRAINING_SECONDS = 4.0  # what a measurement aims at; the first two epochs come on top
 SCORING_SECONDS = 12.0  # at the most: many staves together take less than so many times a few
 MOST_BATCHES, SCORED_TOGETHER, FEWEST_SCORED = 100, 64, 4  # the trainer's evaluation reads 64 staves at a time
+LONGEST_WAIT = 300.0  # for the others, to whom a first step may take as long as compiling does
+CONTEXT_BYTES = 700 * 2**20  # CUDA's own part of a process on a GPU and that of its libraries, where nobody tells it
 SLOW_SECONDS = 20.0  # an epoch of one step that takes longer is a measurement already
 
 
@@ -72,8 +77,14 @@ def gpu_of(slot: int, gpus: float, visible: Sequence[str]) -> str | None:
     return ",".join(visible[index % len(visible)] for index in range(first, first + many))
 
 
+def visible_gpus(count: int) -> list[str]:
+    """The machine's GPUs, of which there are so many, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [one.strip() for one in named.split(",") if one.strip()] or [str(index) for index in range(count)]
+
+
 def measure(jobs: Sequence[Job]) -> list[Measurement]:
-    """Measure some settings at the same time, each in a process of its own.
+    """Measure some settings at the same time, each in a process of its own; none begins before all are ready.
 
     Raises:
         OmrError: what a trial of the setting would say too; or the process died, or a GPU has not the memory.
@@ -82,10 +93,11 @@ def measure(jobs: Sequence[Job]) -> list[Measurement]:
     processes: list[SpawnProcess] = []
     receivers: dict[Connection, int] = {}
     found: dict[int, Measurement] = {}
+    together = context.Barrier(len(jobs), timeout=LONGEST_WAIT)
     try:
         for number, job in enumerate(jobs):
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_child, args=(job, time.monotonic(), sender))
+            process = context.Process(target=_child, args=(job, time.monotonic(), sender, together))
             process.start()
             sender.close()  # the child's end alone is left, so that its death ends the waiting
             processes.append(process)
@@ -117,19 +129,21 @@ def _received(receiver: Connection, job: Job, process: SpawnProcess) -> Measurem
     return outcome
 
 
-def _child(job: Job, launched: float, sender: Connection) -> None:
+def _child(job: Job, launched: float, sender: Connection, together: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     if job.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.device  # before torch looks
+    let_memory_grow()
     outcome: Measurement | OmrError
     try:
-        outcome = _measured(job, launched)
+        outcome = _measured(job, launched, together)
     except OmrError as error:
         outcome = error
+        together.abort()  # nobody waits for one that does not come
     sender.send(outcome)
 
 
-def _measured(job: Job, launched: float) -> Measurement:
+def _measured(job: Job, launched: float, together: Barrier) -> Measurement:
     import cv2
     import torch
 
@@ -144,7 +158,7 @@ def _measured(job: Job, launched: float) -> Measurement:
         trainer = Trainer(replace_fields(job.training, {"train.epochs": 3, "optimizer.learning_rate": 0.0}), corpus)
         staves_per_epoch = len(trainer.order) * train.batch_size
         built = time.monotonic() - began
-        first, last = _short_epochs(trainer)
+        first, last = _short_epochs(trainer, together)
     except torch.OutOfMemoryError:
         raise ConfigError("the GPU has not the memory for it; try a smaller model or train.batch_size") from None
     validation = round(job.scale * len(corpus.staves("validation")))
@@ -160,18 +174,19 @@ def _measured(job: Job, launched: float) -> Measurement:
         start_seconds=built + (first.seconds if first is not last else 0.0),
         process_seconds=began - launched,
         checkpoint_seconds=written.seconds,
-        memory_bytes=max(first.peak_memory_bytes, last.peak_memory_bytes),
+        memory_bytes=_held(trainer.device, max(first.peak_memory_bytes, last.peak_memory_bytes)),
         memory_limit_bytes=_memory(trainer.device),
         kept_bytes=written.weights_bytes + written.samples_bytes * to_score // scored,
         resume_bytes=written.resume_bytes,
     )
 
 
-def _short_epochs(trainer: Trainer) -> tuple[EpochRecord, EpochRecord]:
+def _short_epochs(trainer: Trainer, together: Barrier | None = None) -> tuple[EpochRecord, EpochRecord]:
     """The record of a first epoch, and of one that is as long as the pace of a second one allows.
 
     The first two are a single step each: one has what a first step costs, such as compiling, the other has not.
-    Where a step takes very long, they are enough.
+    Where a step takes very long, they are enough. All that are measured at the same time begin the second epoch
+    together, and the third; else one would be measured while another still compiles.
     """
     from omr_model.data import StaffDataset, validation_choice
 
@@ -188,6 +203,9 @@ def _short_epochs(trainer: Trainer) -> tuple[EpochRecord, EpochRecord]:
         steady = len(records) > 1 or not trainer.config.train.compile
         if steady and record.seconds > SLOW_SECONDS:
             raise _EnoughError
+        if together is not None and len(records) < 3:
+            with suppress(threading.BrokenBarrierError):  # another one failed, or is done
+                together.wait()
         if len(records) == 2:
             batch_seconds = trainer.config.train.batch_size / record.samples_per_second
             shorten(
@@ -197,6 +215,8 @@ def _short_epochs(trainer: Trainer) -> tuple[EpochRecord, EpochRecord]:
     shorten(accumulation, FEWEST_SCORED)
     with suppress(_EnoughError):
         trainer.fit(look)
+    if together is not None:
+        together.abort()  # those that are slower wait for nobody
     return records[0], records[-1]
 
 
@@ -243,6 +263,33 @@ def _checkpoint(trainer: Trainer, record: EpochRecord) -> _Written:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     samples, resume = sizes.pop(SAMPLES_FILE), sizes.pop(RESUME)
     return _Written(seconds, sum(sizes.values()), samples, resume)
+
+
+def _held(device: torch.device, peak: int) -> int:
+    """Bytes that the process holds at most: of a GPU all that torch has reserved, and what CUDA itself takes beside."""
+    import torch
+
+    if device.type != "cuda":
+        return peak
+    counted = _of_process(device)
+    beside = CONTEXT_BYTES if counted is None else max(0, counted - torch.cuda.memory_reserved(device))
+    return torch.cuda.max_memory_reserved(device) + beside
+
+
+def _of_process(device: torch.device) -> int | None:
+    """Bytes of the GPU that the driver counts for this process; None where it does not, as in most containers."""
+    import torch
+
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        uuid = str(torch.cuda.get_device_properties(device).uuid)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}")
+        mine = (one for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid == os.getpid())
+        return next((int(one.usedGpuMemory) for one in mine if one.usedGpuMemory), None)
+    except Exception:  # no driver, no right to read: `CONTEXT_BYTES` does
+        return None
 
 
 def _memory(device: torch.device) -> int:

@@ -35,8 +35,11 @@ CURVE, WORST = "curve.png", "worst staves.txt"
 WORST_STAVES = 10
 
 
-def show_in_optuna(folder: Path) -> None:
+def show_in_optuna(folder: Path, tables: Tables | None = None) -> None:
     """See the module. A study whose storage is gone is left as it is.
+
+    Args:
+        tables: of the study, if the caller has them.
 
     Raises:
         StudyError: the study is damaged.
@@ -47,7 +50,7 @@ def show_in_optuna(folder: Path) -> None:
         return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     before = optuna.load_study(study_name=folder.name, storage=JournalStorage(JournalFileBackend(str(path))))
-    tables = gather(folder)
+    tables = tables or gather(folder)
     shown = {row["number"]: {name: row[name] for name in SHOWN} for row in tables.trials.to_pylist()}
     artifacts = _artifacts(folder, tables)
     named = {trial.number: number for number, trial in numbers(before).items()}

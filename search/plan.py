@@ -17,7 +17,8 @@ from results.ranking import BASE
 from search.config import SearchConfig
 from search.corpus import PlannedCorpus, fitted, planned_corpus, preparation
 from search.cost import Measurement, Schedule, cost
-from search.measure import Job, gpu_of, measure
+from search.measure import Job, gpu_of, measure, visible_gpus
+from search.packing import packed
 from search.plan_text import (
     corpus_text,
     disk_text,
@@ -30,7 +31,7 @@ from search.plan_text import (
     stopping_text,
     trial_text,
 )
-from search.resources import Machine, Slots, on_its_device, slots_of, this_machine
+from search.resources import Slots, on_its_device, slots_of, this_machine
 from search.rungs import average_epochs
 from search.samplers import grid_size
 from search.space import SearchSpace
@@ -65,13 +66,16 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
             config = fitted(config, corpus.corpus.manifest.sources)
             space = space_of(config)
             check_trainings(config, space, corpus.corpus)
+        hardware = collect().hardware
+        config, _ = packed(config, space, corpus.corpus.path, hardware.gpus, lambda text: say("packing", text))
+        slots = slots_of(config, slots.machine)
         schedule = schedule_of(config, space, slots)
         say("corpus", corpus_text(preparation(config).folder.name, corpus))
         settings = settings_to_measure(space, slots.beside, config.seed)
         measured = _measure_in_rounds(settings, corpus, slots)
 
     estimate = cost(measured, schedule)
-    say("measured", measured_text(measured, slots, collect().hardware))
+    say("measured", measured_text(measured, slots, hardware))
     say("memory", memory_text(measured, slots))
     say("a trial", trial_text(estimate, schedule))
     say("search", search_text(estimate, schedule, stopping_text(config)))
@@ -123,13 +127,8 @@ def _job(setting: Setting, slot: int, corpus: PlannedCorpus, slots: Slots) -> Jo
         corpus=corpus.corpus.path,
         scale=corpus.scale,
         threads=slots.cpus if slots.gpus == 0 else None,
-        device=gpu_of(slot, slots.gpus, _visible_gpus(slots.machine)),
+        device=gpu_of(slot, slots.gpus, visible_gpus(slots.machine.gpus)),
     )
-
-
-def _visible_gpus(machine: Machine) -> list[str]:
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return [one.strip() for one in named.split(",") if one.strip()] or [str(index) for index in range(machine.gpus)]
 
 
 def _trials_within(config: SearchConfig) -> int:

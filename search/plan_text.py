@@ -123,6 +123,8 @@ def origin_text(config: SearchConfig, slots: Slots, seconds: float, load: float)
     )
     if load > BUSY * machine.cpus:
         text += f" The machine was busy (load {load:.1f} on {machine.cpus} cores): without that the search is faster."
+    if slots.gpus > 1:
+        text += f" One GPU was measured, not the {slots.gpus:g} of a trial, which are quicker together."
     if slots.beside < slots.abreast:
         text += f" Side by side {slots.beside} were measured, not {slots.abreast}."
     if config.cluster.name != "local":

@@ -87,7 +87,7 @@ def _replayed(rule: Rule, events: Iterable[Event]) -> dict[int, Action]:
             starts[event.trial_id] = event
             if event.repeats is None and event.origin == BASE:
                 rule.spare(event.number)
-            if event.number in rule.waiting:
+            if rule.waits(event.number):
                 rule.promote(event.number)
                 decided.pop(event.number)
         elif isinstance(event, EpochReported) and starts[event.trial_id].repeats is None:

@@ -31,10 +31,11 @@ from results.study import (
     read_study,
 )
 from results.training_log import read_log
-from search.config import BudgetConfig, SearchConfig
+from results.working_copy import bring_study
+from search.config import BudgetConfig, ClusterConfig, SearchConfig
 from search.outcome import SPENT, Outcome
 
-RESUME, EXTEND, FORCE = "resume", "extend", "force"
+RESUME, EXTEND, FORCE, CLUSTER = "resume", "extend", "force", "cluster"
 MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.", "trackers")
 """Fields that say where and how trials are run, and nothing of what they are."""
 ROUNDS = "rounds"
@@ -80,23 +81,34 @@ def study_to_resume(words: Sequence[str]) -> Resumed:
     name, extend, force = named.pop(RESUME), named.pop(EXTEND, ""), named.pop(FORCE, "false").lower()
     if force not in ("true", "false"):
         raise ConfigError(f"force={force}: it is true or false")
+    named = _on_cluster(named)
     for field in named:
         if not field.startswith(MAY_CHANGE):
             raise ConfigError(
                 f"{field}: a study goes on as it was begun; resume takes extend, force, and fields of "
                 f"{', '.join(prefix.rstrip('.') for prefix in MAY_CHANGE)}"
             )
-    studies = Path(named.get("paths.studies", DEFAULT_STUDIES))
-    restore_record(studies / name)
+    studies = named.get("paths.studies", DEFAULT_STUDIES)
+    restore_record(bring_study(studies, name))
     folder = find_study(studies, name)
     record = read_study(folder)
     config = typed(SearchConfig(), record.config)
-    config = replace(config, study=name, paths=replace(config.paths, studies=str(studies)))
+    config = replace(config, study=name, paths=replace(config.paths, studies=studies))
     sessions = [event for event in read(folder / EVENTS_FILE) if isinstance(event, SessionStarted)]
     before = typed(config.confirm, latest_confirm(sessions, record.config))
     config = replace(config, budget=_latest_budget(sessions, config.budget), confirm=before)
     config = extended(parse(config, [f"{field}={value}" for field, value in named.items()]), extend)
     return Resumed(record, config, bool(extend) or config.confirm != before, force == "true")
+
+
+def _on_cluster(named: Mapping[str, str]) -> dict[str, str]:
+    """The fields with `cluster=attach` as the one that it sets; on this machine again, the address is forgotten."""
+    words = dict(named)
+    if CLUSTER not in words:
+        return words
+    name = words.pop(CLUSTER)
+    before = {} if name == "attach" else {f"{CLUSTER}.address": ClusterConfig.address}
+    return {**before, f"{CLUSTER}.name": name, **words}
 
 
 def extended(config: SearchConfig, extend: str) -> SearchConfig:

@@ -9,16 +9,17 @@ setting is compared with in the end.
 
 from __future__ import annotations
 
+import heapq
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from bisect import insort
+from collections import defaultdict
 from enum import StrEnum
-from itertools import combinations
 from statistics import fmean, median
-
-import numpy as np
 
 from search.config import SchedulerConfig
 from search.rungs import brackets, halving_rungs
+from search.standing import Agreement, Standing
 
 MEDIAN_OF = 3  # trials at the least; the median of two is no majority
 # A first rung is dropped that orders trials with less than this as Kendall's tau: fewer than three pairs in four as in
@@ -52,6 +53,7 @@ class Rule(ABC):
         self.notes: list[str] = []
         self._sers: dict[int, dict[int, float]] = {}  # of each trial, by epoch
         self._held: dict[int, tuple[int, Action]] = {}  # trials that are stopped or wait, and since which epoch
+        self._waiting: set[int] = set()
         self._spared: set[int] = set()
 
     @property
@@ -67,7 +69,11 @@ class Rule(ABC):
     @property
     def waiting(self) -> frozenset[int]:
         """Trials that are paused, and may be promoted."""
-        return frozenset(trial for trial, (_, action) in self._held.items() if action is Action.PAUSE)
+        return frozenset(self._waiting)
+
+    def waits(self, trial: int) -> bool:
+        """Whether this one is paused, and may be promoted."""
+        return trial in self._waiting
 
     def spare(self, trial: int) -> None:
         """Never stop or pause this one; to be said before its first report."""
@@ -83,11 +89,12 @@ class Rule(ABC):
         if epoch not in told:
             told[epoch] = ser
             if epoch >= self.epochs:
-                self._reached_end()
+                self._reached_end(trial)
             elif trial not in self._held:
                 action = self._judge(trial, epoch, ser)
                 if action is not Action.CONTINUE and trial not in self._spared:
-                    self._held[trial] = epoch, action
+                    self._hold(trial, epoch, action)
+            self._heard(trial, epoch)
         since, action = self._held.get(trial, (epoch, Action.CONTINUE))
         return action if epoch >= since else Action.CONTINUE
 
@@ -100,15 +107,24 @@ class Rule(ABC):
 
     def promote(self, trial: int) -> None:
         """A trial went on; one that did not wait is let be."""
-        if trial in self.waiting:
+        if trial in self._waiting:
+            self._waiting.discard(trial)
             del self._held[trial]
+
+    def _hold(self, trial: int, epoch: int, action: Action) -> None:
+        self._held[trial] = epoch, action
+        if action is Action.PAUSE:
+            self._waiting.add(trial)
 
     @abstractmethod
     def _judge(self, trial: int, epoch: int, ser: float) -> Action:
         """What is to become of a trial that neither is stopped nor waits, after an epoch before its last."""
 
-    def _reached_end(self) -> None:  # noqa: B027  (most rules have nothing to do then)
+    def _reached_end(self, trial: int) -> None:  # noqa: B027  (most rules have nothing to do then)
         """A trial was trained to the end."""
+
+    def _heard(self, trial: int, epoch: int) -> None:  # noqa: B027  (nor here)
+        """A trial reported an epoch for the first time, and was judged."""
 
 
 class Nobody(Rule):
@@ -133,29 +149,37 @@ class Rungs(Rule):
     def __init__(self, config: SchedulerConfig, epochs: int, first: int = 0) -> None:
         super().__init__(config, epochs)
         self.rungs = halving_rungs(config, epochs)[first:]
-        self._recorded: dict[int, dict[int, float]] = {rung: {} for rung in self.rungs}  # SER by rung and trial
+        self._recorded = {rung: Standing() for rung in self.rungs}
+        self._finished: list[int] = []
+        self._agreement = Agreement()  # of the first rung with the end
 
     @property
     def text(self) -> str:
         """The rungs."""
         return f"compared after epoch {', '.join(map(str, self.rungs))}" if self.rungs else ""
 
-    def _reached_end(self) -> None:
+    def _reached_end(self, trial: int) -> None:
         """Drop the first rung, if asked to, for trials that are still to come to it, once it is seen to mislead."""
         if not self.config.adapt or not self.rungs:
             return
-        rung = self.rungs[0]
-        finished = [sers for sers in self._sers.values() if rung in sers and self.epochs in sers]
-        if len(finished) < TAU_OF:
+        self._finished.append(trial)
+        self._compare(trial)
+        if len(self._agreement) < TAU_OF or not (tau := self._agreement.tau) < LEAST_TAU:  # it may be NaN, as a SER may
             return
-        tau = kendall([sers[rung] for sers in finished], [sers[self.epochs] for sers in finished])
-        if tau < LEAST_TAU:
-            del self.rungs[0]
-            after = f"first after epoch {self.rungs[0]}" if self.rungs else "no more at all"
-            self.notes.append(
-                f"after epoch {rung} trials are compared no more: there the {len(finished)} that were trained to the "
-                f"end stood in another order than in the end (Kendall's tau {tau:.2f}); now {after}"
-            )
+        rung = self.rungs.pop(0)
+        after = f"first after epoch {self.rungs[0]}" if self.rungs else "no more at all"
+        self.notes.append(
+            f"after epoch {rung} trials are compared no more: there the {len(self._agreement)} that were trained to "
+            f"the end stood in another order than in the end (Kendall's tau {tau:.2f}); now {after}"
+        )
+        self._agreement = Agreement()
+        for finished in self._finished if self.rungs else ():
+            self._compare(finished)
+
+    def _compare(self, trial: int) -> None:
+        sers = self._sers[trial]
+        if self.rungs[0] in sers:
+            self._agreement.add(sers[self.rungs[0]], sers[self.epochs])
 
 
 class Halving(Rungs):
@@ -170,8 +194,8 @@ class Halving(Rungs):
         recorded = self._recorded[epoch]
         # In Tune's terms, a quantile of what is maximised: the same numbers to the last bit.
         share = (1 - 1 / self.config.reduction_factor) * 100
-        passes = not recorded or -ser >= np.percentile([-other for other in recorded.values()], share)
-        recorded[trial] = ser
+        passes = not len(recorded) or -ser >= recorded.cutoff(share / 100)
+        recorded.add(trial, ser)
         return Action.CONTINUE if passes else Action.STOP
 
 
@@ -188,24 +212,36 @@ class Promotion(Rungs):
         """The rungs, and that it promotes."""
         return f"{super().text}, the best promoted" if self.rungs else ""
 
+    def __init__(self, config: SchedulerConfig, epochs: int, first: int = 0) -> None:
+        super().__init__(config, epochs, first)
+        self._candidates: dict[int, list[tuple[float, int]]] = {rung: [] for rung in self.rungs}  # heaps
+
     def next_promoted(self) -> int | None:
         """The best of the highest rung that has room."""
-        waiting, above = self.waiting, set[int]()
-        for recorded in reversed(self._recorded.values()):
-            best = sorted(recorded, key=lambda trial: (recorded[trial], trial))
-            for trial in best[: len(best) // self.config.reduction_factor]:
-                if trial in waiting and trial not in above:
-                    self.promote(trial)
-                    return trial
-            above.update(recorded)
+        for rung, recorded in reversed(self._recorded.items()):
+            trial = self._best_waiting(rung)
+            if trial is not None and recorded.place(trial) < len(recorded) // self.config.reduction_factor:
+                self.promote(trial)
+                return trial
         return None
 
     def _judge(self, trial: int, epoch: int, ser: float) -> Action:
         """To wait, even if it is the best: a promotion is an event of its own, which a journal can tell again."""
         if epoch not in self.rungs:
             return Action.CONTINUE
-        self._recorded[epoch][trial] = ser
+        self._recorded[epoch].add(trial, ser)
+        heapq.heappush(self._candidates[epoch], (math.inf if math.isnan(ser) else ser, trial))
         return Action.PAUSE
+
+    def _best_waiting(self, rung: int) -> int | None:
+        """Of the trials that wait at a rung. Those that went on wait there no more, and are forgotten."""
+        candidates = self._candidates[rung]
+        while candidates:
+            trial = candidates[0][1]
+            if self._held.get(trial) == (rung, Action.PAUSE):
+                return trial
+            heapq.heappop(candidates)
+        return None
 
 
 class Brackets(Rule):
@@ -234,8 +270,14 @@ class Brackets(Rule):
 class Median(Rule):
     """Stops a trial whose best SER is above the median of the others' means (Golovin et al., Vizier, 2017).
 
-    As Tune decides it, but that Tune counts the last epoch of a trial that has ended twice in its mean.
+    As Tune decides it, but that Tune counts the last epoch of a trial that has ended twice in its mean. A mean until
+    some epoch never changes once a trial is beyond it, so those of each epoch are kept in order.
     """
+
+    def __init__(self, config: SchedulerConfig, epochs: int) -> None:
+        super().__init__(config, epochs)
+        self._means: dict[int, list[float]] = defaultdict(list)  # of the trials that came so far, ascending
+        self._furthest: dict[int, int] = {}
 
     @property
     def text(self) -> str:
@@ -244,24 +286,17 @@ class Median(Rule):
         return f"stopped behind the median from epoch {first} on" if first < self.epochs else ""
 
     def _judge(self, trial: int, epoch: int, ser: float) -> Action:  # noqa: ARG002
-        first = self.config.grace_epochs
-        if epoch < first:
-            return Action.CONTINUE
-        means = [
-            fmean(value for at, value in sers.items() if first <= at <= epoch)
-            for other, sers in self._sers.items()
-            if other != trial and max(sers) >= epoch
-        ]
+        means = self._means[epoch]  # of the others: its own comes later
         behind = len(means) >= MEDIAN_OF and min(self._sers[trial].values()) > median(means)
         return Action.STOP if behind else Action.CONTINUE
 
-
-def kendall(first: Sequence[float], second: Sequence[float]) -> float:
-    """Kendall's rank correlation of two equally long rows, from -1 to 1; pairs that tie in either count as neither."""
-    signs = [
-        np.sign(first[a] - first[b]) * np.sign(second[a] - second[b]) for a, b in combinations(range(len(first)), 2)
-    ]
-    return float(np.mean(signs))
+    def _heard(self, trial: int, epoch: int) -> None:
+        first, told = self.config.grace_epochs, self._sers[trial]
+        for reached in range(self._furthest.get(trial, first - 1) + 1, epoch + 1):
+            own = [ser for at, ser in told.items() if first <= at <= reached]
+            if own:
+                insort(self._means[reached], fmean(own))
+        self._furthest[trial] = max(epoch, self._furthest.get(trial, first - 1))
 
 
 RULES: dict[str, type[Rule] | None] = {

@@ -10,7 +10,7 @@ What they make of this project's trials, read off Optuna's source (version 5.0):
     random   at random                       at random             teaches nothing, as any other
     grid     every value                     every one             is tried, as one that failed is
 
-A trial that failed teaches none of them anything.
+A trial that failed teaches none of them anything. Of a long search, a sampler sees a part (`search.seen`).
 """
 
 # ruff: noqa: ARG001, ARG002 - signatures of the table and of Optuna
@@ -22,9 +22,10 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, cast
 
+import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -44,6 +45,7 @@ from datasets.errors import ConfigError
 from datasets.seeds import seed_from
 from search.config import SamplerConfig
 from search.prior import Prior, PriorSampler, SamplerAround
+from search.seen import Bound, all_of_them, for_cmaes, for_gp, for_tpe
 from search.space import ORIGIN, SearchSpace, Values, allows, grid
 
 Distributions = dict[str, BaseDistribution]
@@ -132,31 +134,49 @@ class OfDrawnTrials(SamplerAround):
 
     None without parameters, as that of a base is that lies outside of the space: to Optuna such a trial says that no
     parameter is always there, so that nothing can be modelled. And one that waits at a rung (`WAITS`) is shown as one
-    that was stopped there, which it is as long as nobody promotes it.
+    that was stopped there, which it is as long as nobody promotes it. Of many, it shows some.
 
     Args:
         together: what the sampler draws together; without it, it finds that out from past trials.
+        seed, bound: what is shown of many trials (`search.seen`).
     """
 
-    def __init__(self, sampler: BaseSampler, together: Distributions | None = None) -> None:
+    def __init__(
+        self, sampler: BaseSampler, together: Distributions | None = None, seed: int = 0, bound: Bound = all_of_them
+    ) -> None:
         super().__init__(sampler)
         self.together = together
+        self.seed = seed
+        self.bound = bound
+        self._shown: tuple[int, list[FrozenTrial]] | None = None  # for which trial, and what
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Called before anything is drawn."""
+        self._shown = None
+        super().before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """What is drawn together."""
         if self.together is not None:
             return self.together
-        return super().infer_relative_search_space(_drawn(study), trial)
+        return super().infer_relative_search_space(self._drawn(study, trial), trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Distributions) -> dict[str, Any]:
         """A value for each of these."""
-        return super().sample_relative(_drawn(study), trial, search_space)
+        return super().sample_relative(self._drawn(study, trial), trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """A value for another one."""
-        return super().sample_independent(_drawn(study), trial, param_name, param_distribution)
+        return super().sample_independent(self._drawn(study, trial), trial, param_name, param_distribution)
+
+    def _drawn(self, study: Study, trial: FrozenTrial) -> Study:
+        """The study with the trials that are shown: while a suggestion is made, nothing else happens to any of them."""
+        if self._shown is None or self._shown[0] != trial.number:
+            drawn = [_as_stopped(one) for one in study.get_trials(deepcopy=False) if one.params]
+            self._shown = trial.number, self.bound(drawn, np.random.default_rng([self.seed, trial.number]))
+        return cast(Study, _StudyOfDrawn(study, self._shown[1]))
 
 
 class Grid(BruteForceSampler):
@@ -195,7 +215,9 @@ def _tpe(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSam
             group=True,
             constant_liar=True,
             n_startup_trials=config.startup_trials,
-        )
+        ),
+        seed=seed,
+        bound=for_tpe,
     )
 
 
@@ -207,7 +229,7 @@ def _gp(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSamp
     """
     logging.getLogger("optuna._gp.batched_lbfgsb").setLevel(logging.ERROR)  # it would like to be faster
     sampler = GPSampler(seed=seed, n_startup_trials=config.startup_trials, warn_independent_sampling=False)
-    return OfDrawnTrials(sampler)
+    return OfDrawnTrials(sampler, seed=seed, bound=for_gp)
 
 
 def _cmaes(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSampler:
@@ -231,7 +253,7 @@ def _cmaes(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseS
         consider_pruned_trials=True,
         warn_independent_sampling=False,
     )
-    return OfDrawnTrials(sampler, numbers)
+    return OfDrawnTrials(sampler, numbers, seed=seed, bound=for_cmaes)
 
 
 def _qmc(config: SamplerConfig, seed: int, space: SearchSpace | None) -> BaseSampler:
@@ -301,21 +323,24 @@ def _switches(space: SearchSpace) -> dict[str, list[Any]]:
     return switches
 
 
-def _drawn(study: Study) -> Study:
-    return cast(Study, _StudyOfDrawn(study))
-
-
 class _StudyOfDrawn:
-    """A study without the trials that have no parameters."""
+    """A study with some of its trials."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, trials: list[FrozenTrial]) -> None:
         self._study = study
+        self._shown = trials
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
 
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return [_as_stopped(trial) for trial in self._study._get_trials(*args, **kwargs) if trial.params]
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,  # as Optuna names it; what is shown is kept as long as a suggestion takes
+    ) -> list[FrozenTrial]:
+        found = [trial for trial in self._shown if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
 
 def _as_stopped(trial: FrozenTrial) -> FrozenTrial:

@@ -16,24 +16,30 @@ from pathlib import Path
 from optuna.samplers import BaseSampler
 
 from datasets.errors import ConfigError, LogError, StudyError
+from datasets.manifest import FILE_NAME
 from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
+from datasets.storage import is_address, joined, working_folder
 from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
 from results.provenance import Provenance, collect
-from results.study import ENGINE_FOLDER, EVENTS_FILE, CorpusRecord, StudyRecord, write_changes, write_study
+from results.study import ENGINE_FOLDER, EVENTS_FILE, STUDY_FILE, CorpusRecord, StudyRecord, write_changes, write_study
 from results.training_log import read_log
+from results.working_copy import study_names
 from search.closing import close, entered_if_it_breaks_off, shown
 from search.config import SearchConfig, check_trackers
 from search.console import Console
 from search.corpus import fitted, preparation
 from search.disk import GIGABYTE, bytes_under, check_room, estimate, free_bytes
 from search.lock import driving
+from search.mirror import Mirror
 from search.outcome import Outcome
+from search.packing import packed
 from search.prior import completed, prior_from_log
 from search.resources import concurrent_trials, trial_resources
 from search.resume import changes_since, check_state, study_to_resume
 from search.rules import describe, rungs
+from search.runtime_env import check_paths_last
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
 
@@ -46,6 +52,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
             trial was trained to the end.
         KeyboardInterrupt: the search was interrupted; what was trained is recorded and ranked.
     """
+    check_paths_last(config)
     logged = logged_studies(Path(config.paths.log))
     config = named(config, spaces, logged)
     space = space_of(config)
@@ -61,12 +68,13 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     check_trainings(config, space, corpus)
 
     provenance = collect()
-    check_room(Path(config.paths.studies), 0, config.disk.reserve * GIGABYTE)
-    with _claimed(config.folder()) as folder, driving(folder):
+    check_room(working_folder(config.paths.studies), 0, config.disk.reserve * GIGABYTE)
+    with _claimed(config.folder()) as mirror:
+        folder = config.folder()
         write_study(folder, _record(config, spaces, space, corpus, provenance))
         write_changes(folder, provenance.code)
         with entered_if_it_breaks_off(config):
-            outcome = _run_trials(config, space, sampler, corpus, provenance)
+            outcome = _run_trials(config, space, sampler, corpus, provenance, mirror=mirror)
         close(config, outcome)
 
 
@@ -78,7 +86,7 @@ def resume_study(words: Sequence[str]) -> None:
         KeyboardInterrupt: the search was interrupted again.
     """
     study = study_to_resume(words)
-    with driving(study.config.folder()):
+    with driving(study.config.folder(), study.force) as mirror:
         config, provenance = study.config, collect()
         check_state(study)
         corpus = prepare(preparation(config))
@@ -88,7 +96,7 @@ def resume_study(words: Sequence[str]) -> None:
         check_trainings(config, space, corpus)
         write_changes(config.folder(), provenance.code)
         with entered_if_it_breaks_off(config):
-            outcome = _run_trials(config, space, sampler, corpus, provenance, changes)
+            outcome = _run_trials(config, space, sampler, corpus, provenance, changes, mirror)
         close(config, outcome)
 
 
@@ -117,8 +125,9 @@ def named(config: SearchConfig, spaces: Sequence[str], logged: Collection[str] =
         return config
     stem = "-".join(spaces) if len(spaces) <= 3 else f"{len(spaces)}-spaces"
     names = (f"{stem}-{number}" for number in itertools.count(1))
-    studies = Path(config.paths.studies)
-    return replace(config, study=next(one for one in names if one not in logged and not (studies / one).exists()))
+    studies, there = working_folder(config.paths.studies), set(study_names(config.paths.studies))
+    taken = there | set(logged)
+    return replace(config, study=next(one for one in names if one not in taken and not (studies / one).exists()))
 
 
 def check_trainings(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus) -> None:
@@ -182,12 +191,16 @@ def _run_trials(
     corpus: PreparedCorpus,
     provenance: Provenance,
     changes: Sequence[str] = (),
+    mirror: Mirror | None = None,
 ) -> Outcome:
-    from search.engine.cluster import local_cluster  # Ray takes seconds: not before every check has passed
+    from search.engine.cluster import Witness, cluster_of  # Ray takes seconds: not before every check has passed
     from search.engine.tuning import run_trials
 
+    hardware = provenance.hardware
+    config, packing = packed(config, space, corpus.path, hardware.gpus, lambda text: print(f"{'packing':<10} {text}"))
     disk = ThreadPoolExecutor(1).submit(estimate, config)  # it takes as long as Ray does to start
-    with local_cluster(config.cluster, _job(config)) as cluster:
+    seen = [Witness(field, path, field == "paths.studies") for field, path in _shared(config, corpus).items()]
+    with cluster_of(config.cluster, _job(config), seen) as cluster:
         cpus, gpus = trial_resources(config, cluster)
         print(f"{'code':<10} {provenance.code}")
         for change in changes:
@@ -195,20 +208,44 @@ def _run_trials(
         print(_heading(config, space, corpus, concurrent_trials(cluster, cpus, gpus), _share(cpus, gpus)))
         if (size := disk.result()) is not None:
             there = bytes_under(config.folder() / ENGINE_FOLDER)
-            check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE, there)
-            free = free_bytes(config.folder())
-            print(f"{'disk':<10} about {size.total / GIGABYTE:.2g} GB in the end, {free / GIGABYTE:,.0f} GB are free")
+            if mirror is None:
+                check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE, there)
+            free = f"{free_bytes(config.folder()) / GIGABYTE:,.0f} GB are free"
+            where = free if mirror is None else f"at {mirror.remote.address}"
+            print(f"{'disk':<10} about {size.total / GIGABYTE:.2g} GB in the end, {where}")
         if cluster.dashboard is not None:
             token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
             print(f"dashboard  {cluster.dashboard}{token}")
             print(f"metrics    {cluster.metrics}")
+        for remark in cluster.remarks:
+            print(f"cluster    {remark}")
         if config.trackers:
             print(f"trackers   {', '.join(config.trackers)}   in {shown(config.folder())}/trackers")
         print(flush=True)
         stops = rungs(config.scheduler, config.train.epochs)
         again = (config.judged + 1, config.confirm.rounds) if config.judged else (0, 0)
         with Console(config.budget.trials, config.train.epochs, stops, again=again) as console:
-            return run_trials(config, space, cluster, corpus.path, console, provenance, sampler, changes)
+            return run_trials(
+                config,
+                space,
+                cluster,
+                corpus.path,
+                console,
+                provenance,
+                sampler,
+                changes,
+                packing=packing,
+                mirror=mirror,
+            )
+
+
+def _shared(config: SearchConfig, corpus: PreparedCorpus) -> dict[str, Path]:
+    """By the field that says where they are: files of the folders that trials read and write, on whatever node."""
+    files = {
+        "paths.corpora": (config.paths.corpora, corpus.path / FILE_NAME),
+        "paths.studies": (config.paths.studies, config.folder() / STUDY_FILE),
+    }
+    return {field: file.resolve() for field, (place, file) in files.items() if not is_address(place)}
 
 
 def _job(config: SearchConfig) -> dict[str, str]:
@@ -229,7 +266,7 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, a
     sampler = config.sampler.name if space.resolution is None else f"a grid of {grid_size(space)} settings"
     counts = ", ".join(f"{counts.staves:,} {split}" for split, counts in splits.items())
     lines = {
-        "study": f"{config.study}   in {shown(config.folder())}",
+        "study": f"{config.study}   in {shown(config.folder())}{_kept(config)}",
         "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
@@ -276,10 +313,21 @@ def _record(
         config=dataclasses.asdict(config),
         space=tuple(spaces),
         roles=space.roles,
-        corpus=CorpusRecord(corpus.path.name, str(corpus.path), corpus.manifest.content_hash),
+        corpus=CorpusRecord(corpus.path.name, _place(config, corpus), corpus.manifest.content_hash),
         seed=config.seed,
         max_epochs=config.train.epochs,
     )
+
+
+def _kept(config: SearchConfig) -> str:
+    studies = config.paths.studies
+    return f", kept at {joined(studies, config.study)}" if is_address(studies) else ""
+
+
+def _place(config: SearchConfig, corpus: PreparedCorpus) -> str:
+    """Where the corpus is for everybody."""
+    corpora = config.paths.corpora
+    return joined(corpora, corpus.path.name) if is_address(corpora) else str(corpus.path)
 
 
 def _refuse_existing(folder: Path, logged: Collection[str] = ()) -> None:
@@ -292,15 +340,26 @@ def _refuse_existing(folder: Path, logged: Collection[str] = ()) -> None:
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[Path]:
-    """Make the study's folder, ours alone; it goes again if the search fails before its first event."""
+def _claimed(folder: Path) -> Iterator[Mirror | None]:
+    """Make the study's folder and drive it; it goes again if the search fails before its first event.
+
+    At an address another machine may have made one of this name in the meantime, which is not touched.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir()
     except FileExistsError:
         _refuse_existing(folder)
     try:
-        yield folder
+        with driving(folder) as mirror:
+            if mirror is not None and mirror.copy.known:
+                mirror.discarded = True
+                raise StudyError(f"study={folder.name}: there is a study of this name at {mirror.remote.address}")
+            try:
+                yield mirror
+            finally:
+                if mirror is not None and sys.exc_info()[0] is not None and not (folder / EVENTS_FILE).exists():
+                    mirror.discard()
     finally:
         if sys.exc_info()[0] is not None and not (folder / EVENTS_FILE).exists():
             shutil.rmtree(folder)

@@ -118,7 +118,7 @@ class Session:
         self.rule = build_rule(config.scheduler, config.train.epochs)
         assert self.rule is not None
         replay = self.chronicle.replay
-        self.recovery = recover(self.rule, self.chronicle.earlier, replay, config.train.epochs)
+        self.recovery = recover(self.rule, self.chronicle.earlier(), replay, config.train.epochs)
         console = Console(config.budget.trials, config.train.epochs, self.rule.rungs, stream=self.stream)
         keeper = Keeper.of(config, self.folder, replay)
         self.observer = Observer(
@@ -177,7 +177,7 @@ class Session:
         if ser < 0:
             return self._told(trial, {"epoch": 0, "ser": 10.0, "failed": "RuntimeError: melted"}, last=True)
         name = f"checkpoint_{trial.epoch:06d}"
-        make_checkpoint(trial.path / name, trial.epoch, ser, trial.config["seed"] % 1000, self.samples)
+        self.save(trial, name, ser)
         result = {
             "epoch": trial.epoch,
             "ser": ser,
@@ -185,6 +185,10 @@ class Session:
             "checkpoint_dir_name": name,
         }
         return self._told(trial, result, last=trial.epoch == self.config.train.epochs)
+
+    def save(self, trial: Any, name: str, ser: float) -> None:
+        """The checkpoint of a trial's epoch."""
+        make_checkpoint(trial.path / name, trial.epoch, ser, trial.config["seed"] % 1000, self.samples)
 
     def _told(self, trial: Any, result: dict[str, Any], last: bool) -> bool:
         """As Tune tells it: stopper, scheduler, searcher, callbacks."""

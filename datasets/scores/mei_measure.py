@@ -224,10 +224,11 @@ class Draft:
             self.notes.append(Note())
 
     def _rest(self, element: ET.Element) -> Symbol:
+        fermata = self._fermata(element)
         if element.tag == "rest":
-            return Symbol(rhythm(element, self._fermata(element), kind="rest"))
+            return Symbol(rhythm(element, fermata, kind="rest"))
         count = int(element.get("num", "1"))
-        return Symbol(f"multirest-{count}" if count > 1 else "rest-whole")
+        return Symbol(f"multirest-{count}" if count > 1 else f"rest-whole{FERMATA if fermata else ''}")
 
     def _write_notes(self, events: Sequence[Event]) -> None:
         heads: list[_Head] = []

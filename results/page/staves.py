@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from datasets.errors import CorpusError
@@ -95,7 +94,7 @@ def choose(staves: Sequence[ReadStaff]) -> tuple[list[Shown], list[Shown]]:
 def find_images(corpus: CorpusRecord, staff_ids: Sequence[str]) -> Mapping[str, bytes] | str:
     """The PNGs of validation staves by their id, or why there are none; a staff that is not there has none."""
     try:
-        prepared = PreparedCorpus.open(Path(corpus.path), verify=False)
+        prepared = PreparedCorpus.open(corpus.folder, verify=False)
         if prepared.manifest.content_hash != corpus.hash:
             raise CorpusError(f"{corpus.path}: prepared anew since the study, with other staves")
         staves = prepared.staves(VALIDATION)

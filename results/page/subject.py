@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from results.findings import Findings, findings_of
-from results.gather import Tables, gather
+from results.findings import Findings, Known
+from results.gather import Tables
 from results.ranking import RankedTrial, base, rank
 from results.roles import together
-from results.study import StudyRecord, read_study
+from results.study import StudyRecord
 from results.winner import winner_if_any
 
 
@@ -39,15 +39,18 @@ class Subject:
     winner: RankedTrial | None
 
     @classmethod
-    def of(cls, folder: Path) -> Subject:
+    def of(cls, folder: Path, known: Known | None = None) -> Subject:
         """The study in a folder.
+
+        Args:
+            known: what is known of it, if the caller has it.
 
         Raises:
             StudyError: no study, or a damaged one.
         """
-        study, tables = read_study(folder), gather(folder)
+        known = known or Known.of(folder, resamples=0)  # no page shows the shares' intervals
+        study, tables, found = known.study, known.tables, known.findings
         ranking = rank(tables.trials)
-        found = findings_of(study, tables, resamples=0)  # no page shows the shares' intervals
         return cls(
             folder=folder,
             study=study,

@@ -1,4 +1,6 @@
-"""Start Ray on this machine, quietly, with its dashboard and its token, and for this machine alone.
+"""Ray as a search needs it: started on this machine, or a cluster that is joined (`search.engine.attached`).
+
+On this machine it is started quietly, with its dashboard and its token, and for this machine alone.
 
 What Ray does of its own, seen with 2.60: the kernel is told to take workers before anything else when memory runs out
 (their oom_score_adj is 1000); and when this process is killed, all of Ray's end: workers and the dashboard within two
@@ -10,14 +12,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets.errors import ConfigError
 from search.config import ClusterConfig
+from search.resources import Machine
+
+if TYPE_CHECKING:  # it imports Ray
+    from search.engine.nodes import Node
 
 OPEN_TO_THE_NETWORK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -41,14 +47,26 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
+class Witness:
+    """A file that every node must see as this process does; its folder must be writable if trials write there."""
+
+    field: str
+    path: Path
+    written: bool = False
+
+
+@dataclass(frozen=True)
 class Cluster:
     """A running Ray.
 
     Attributes:
         cpus, gpus: what trials may use in all.
         dashboard: the page's address, or None where it was not wanted.
-        token: what the page asks for once; None if Ray runs without authentication.
+        token: what the page asks for once; None if Ray runs without authentication, or others run it.
         metrics: the address of its metrics, ours among them (`search.engine.gauges`), as Prometheus reads them.
+        nodes: their shares, where there are several; no trial is spread over two, unless it has several GPUs.
+        remarks: what a person should know of the cluster before the search begins.
+        check: asks nodes that have joined whether they can do the work; None where no node ever does.
     """
 
     cpus: int
@@ -56,6 +74,28 @@ class Cluster:
     dashboard: str | None
     token: str | None
     metrics: str | None = None
+    nodes: tuple[Machine, ...] = ()
+    remarks: tuple[str, ...] = ()
+    check: Callable[[Sequence[Node]], Sequence[str]] | None = None
+
+
+def cluster_of(
+    config: ClusterConfig, job: Mapping[str, str] | None = None, witnesses: Sequence[Witness] = ()
+) -> AbstractContextManager[Cluster]:
+    """Ray as the configuration wants it, for as long as the block lasts.
+
+    Args:
+        job: what the dashboard says of this process, by name.
+        witnesses: files that every node of a running cluster must see.
+
+    Raises:
+        ConfigError: as `local_cluster` and `attached_cluster`.
+    """
+    if config.name == "local":
+        return local_cluster(config, job)
+    from search.engine.attached import attached_cluster  # it needs the names here
+
+    return attached_cluster(config, job, witnesses)
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class Gauges(tune.Callback):
         self.values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}  # by name and tags
         self._told = -math.inf
         self.states: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()  # trials by state
         self.best = (0, math.inf)  # epoch, SER
         for trial in chronicle.replay.trials():
             self._take(trial)
@@ -119,12 +120,14 @@ class Gauges(tune.Callback):
         """The numbers of the study, after what has become of a trial."""
         with suppress(Exception):
             self._take(self.chronicle.trial(trial.config[NUMBER]))
-            counts = Counter(self.states.values())
             for state in STATES:
-                self._set("omr_trials", "Trials in this state.", float(counts[state]), state=state)
+                self._set("omr_trials", "Trials in this state.", float(self.counts[state]), state=state)
             self._set("omr_best_ser", "Lowest SER of the trials that were trained furthest.", self.best[1])
 
     def _take(self, trial: TrialHistory) -> None:
+        if (before := self.states.get(trial.trial_id)) is not None:
+            self.counts[before] -= 1
+        self.counts[trial.state] += 1
         self.states[trial.trial_id] = trial.state
         if trial.epochs and trial.start.repeats is None and math.isfinite(trial.sers[-1]):
             self.best = min(self.best, (trial.epochs[-1], trial.sers[-1]), key=lambda one: (-one[0], one[1]))

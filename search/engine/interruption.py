@@ -4,15 +4,21 @@
     SIGTERM            the same, but an epoch has so many seconds of grace: a cluster's scheduler sends SIGKILL soon
     a second Ctrl-C    at once; so do SIGUSR2 (`stop=NAME now=true`) and the end of the grace (SIGALRM)
 
+`stop=NAME` on another machine leaves a file in the study's folder, which is looked for between two steps of Tune.
+
 A signal may come in the middle of anything, a line to the terminal included: it only sets flags, and what there is to
 say is said between two steps of Tune.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +29,7 @@ from search.engine.stop import Stop
 
 GENTLE = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
 AT_ONCE = (signal.SIGUSR2, signal.SIGALRM)
+SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class Interruption(tune.Callback):
@@ -32,9 +39,12 @@ class Interruption(tune.Callback):
         stop: ends the search.
         grace: seconds for an epoch after SIGTERM.
         say: tells the person.
+        word: the file that `stop=NAME` leaves on another machine.
     """
 
-    def __init__(self, stop: Stop, grace: float, say: Callable[[str], None]) -> None:
+    def __init__(self, stop: Stop, grace: float, say: Callable[[str], None], word: Path | None = None) -> None:
+        self.word = word
+        self._looked = 0.0
         self.stop = stop
         self.grace = grace
         self.say = say
@@ -69,7 +79,17 @@ class Interruption(tune.Callback):
         self._install()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._look()
         self._speak()
+
+    def _look(self) -> None:
+        if self.word is None or time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked = time.monotonic()
+        with suppress(OSError, ValueError):  # there is none, as a rule
+            now = json.loads(self.word.read_bytes())["now"]
+            self.word.unlink()
+            os.kill(os.getpid(), signal.SIGUSR2 if now else signal.SIGUSR1)
 
     def _install(self) -> None:
         for number in (*GENTLE, *AT_ONCE):

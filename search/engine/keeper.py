@@ -9,15 +9,17 @@ than a cap, weights of completed trials go, too: first those that are not the la
 up, repetitions before trials of the search; never those of the base and of the best few.
 
 Only folders `checkpoint_*` within the study's `tune/` are ever touched, whatever a journal from elsewhere names. To
-delete twice is to delete once, so a crash in between costs nothing.
+delete twice is to delete once, so a crash in between costs nothing. Where the study is kept at an address, what is
+deleted here is deleted there, too, once the journal is there that says why (`search.mirror`).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from omr_model.layout import RESUME, WEIGHTS
 from results.ranking import BASE
@@ -25,6 +27,7 @@ from results.replay import Replay, TrialHistory
 from results.study import ENGINE_FOLDER
 from search.config import SearchConfig
 from search.disk import GIGABYTE
+from search.mirror import Mirror
 from search.recovery import OPEN
 
 SCRATCH = f"{ENGINE_FOLDER}/unfinished"  # where trials write before Tune takes what they wrote
@@ -39,27 +42,45 @@ class Keeper:
         study: the study's folder.
         cap_bytes: of all checkpoints together; None is no limit.
         best: how many of the best trials keep their weights, whatever the cap.
+        exchanges: trials may take over other trials' checkpoints, as those of a population do.
+        mirror: to the address where the checkpoints are; None where they are in the folder.
     """
 
-    def __init__(self, study: Path, cap_bytes: float | None = None, best: int = 2) -> None:
+    def __init__(
+        self,
+        study: Path,
+        cap_bytes: float | None = None,
+        best: int = 2,
+        exchanges: bool = True,
+        mirror: Mirror | None = None,
+    ) -> None:
         self.study = study
+        self.mirror = mirror
         self.cap_bytes = cap_bytes
         self.best = best
+        self.exchanges = exchanges
         self.trials: dict[str, TrialHistory] = {}
         self.folders: dict[str, set[str]] = {}  # on the disk, of each trial
         self.total = 0
+        self._engine = (study / ENGINE_FOLDER).resolve()
+        self._paths: dict[str, Path | None] = {}  # of folders, once looked up
+        self._seen: dict[str, int] = {}  # of each trial, how many checkpoints it had at the last look
         self._sizes: dict[str, int] = {}
+        self._left_out: dict[str, tuple[str, ...]] = {}  # of each folder, the files that were deleted last
+        self._spent = False  # nothing more can be deleted for the cap, until another trial is completed
         self._warned = False
 
     @classmethod
-    def of(cls, config: SearchConfig, study: Path, replay: Replay) -> Keeper:
+    def of(cls, config: SearchConfig, study: Path, replay: Replay, mirror: Mirror | None = None) -> Keeper:
         """As it was when the study was left; what a crash has left on the disk and the journal does not name is gone.
 
         Only while no other process drives the study.
         """
         cap = None if config.disk.cap is None else config.disk.cap * GIGABYTE
-        keeper = cls(study, cap, config.confirm.top + 1)
+        keeper = cls(study, cap, config.confirm.top + 1, exchanges=config.scheduler.name == "pbt", mirror=mirror)
         for trial in replay.trials():
+            keeper.folders[trial.trial_id] = set(needless(trial))  # all others are unknown, and go below
+            keeper._seen[trial.trial_id] = len(trial.checkpoints)
             keeper.tidy(trial)
         keeper._delete_unknown()
         shutil.rmtree(study / SCRATCH, ignore_errors=True)  # of processes that were killed in the middle of it
@@ -72,19 +93,30 @@ class Keeper:
             What a person should know, once: the cap is too small for what must stay.
         """
         self.trials[trial.trial_id] = trial
+        self._spent &= trial.state != "completed"
         known = self.folders.setdefault(trial.trial_id, set())
-        known |= {folder for folder in trial.checkpoints if folder is not None}
+        known |= {folder for folder in self._new(trial) if folder is not None}
         unwanted = needless(trial)
         for folder in list(known):
             if folder in unwanted:
-                self._delete_files(folder, unwanted[folder])
+                if self._left_out.get(folder) != unwanted[folder]:  # else it is as it is to be
+                    self._delete_files(folder, unwanted[folder])
             else:
                 self._delete(trial.trial_id, folder)
-        self._delete_taken_over(trial)
+        if self.exchanges:
+            self._delete_taken_over(trial)
         return self._enforce_cap()
 
+    def _new(self, trial: TrialHistory) -> list[str | None]:
+        """The checkpoints since the last look: the older ones were deleted then, or are known."""
+        count, seen = len(trial.checkpoints), self._seen.get(trial.trial_id, 0)
+        self._seen[trial.trial_id] = count
+        if count < seen:  # it was taken up again at an earlier epoch
+            return trial.checkpoints
+        return trial.checkpoints[min(seen, count - 1) :] if count else []
+
     def _enforce_cap(self) -> list[str]:
-        if self.cap_bytes is None or self.total <= self.cap_bytes:
+        if self.cap_bytes is None or self.total <= self.cap_bytes or self._spent:
             return []
         completed = [trial for trial in self.trials.values() if trial.state == "completed" and trial.checkpoint]
         completed.sort(key=lambda trial: (trial.start.repeats is None, -_rate(trial.sers[-1]), -trial.start.number))
@@ -99,9 +131,11 @@ class Keeper:
             if trial.trial_id in spared or trial.first.origin == BASE:
                 continue
             for folder in self.folders[trial.trial_id]:
-                self._delete_files(folder, (WEIGHTS,))
+                if self._left_out.get(folder) != (WEIGHTS,):
+                    self._delete_files(folder, (WEIGHTS,))
             if self.total <= self.cap_bytes:
                 return []
+        self._spent = True
         return self._over_cap(self.cap_bytes)
 
     def _over_cap(self, cap_bytes: float) -> list[str]:
@@ -123,23 +157,47 @@ class Keeper:
             if past or trial.state not in OPEN:
                 shutil.rmtree(copy, ignore_errors=True)
 
+    def finish(self) -> None:
+        """No trial runs any more: delete what no journal names at an address, where it costs something to look.
+
+        Raises:
+            StorageError: the address cannot be read.
+        """
+        if self.mirror is not None:
+            self._delete_unknown_at(self.mirror)
+
     def _delete_unknown(self) -> None:
+        if self.mirror is not None:
+            self._delete_unknown_at(self.mirror)
         named = {self._within(folder) for folders in self.folders.values() for folder in folders}
         for folder in (self.study / ENGINE_FOLDER).resolve().rglob("checkpoint_*"):
             if folder.is_dir() and not folder.is_symlink() and folder not in named:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def _delete_unknown_at(self, mirror: Mirror) -> None:
+        named = {folder for folders in self.folders.values() for folder in folders}
+        paths = (PurePosixPath(ENGINE_FOLDER, name).parents for name in mirror.checkpoint_files())
+        found = {str(one) for parents in paths for one in parents if one.name.startswith("checkpoint_")}
+        for folder in sorted(found - named):
+            mirror.delete(f"{folder}/")
+
     def _within(self, folder: str) -> Path | None:
         """Where a folder of the journal lies, if it is one that may be deleted."""
-        path = (self.study / folder).resolve()
-        ours = path.is_relative_to((self.study / ENGINE_FOLDER).resolve()) and path.name.startswith("checkpoint_")
-        return path if ours else None
+        if folder not in self._paths:
+            path = (self.study / folder).resolve()
+            ours = path.is_relative_to(self._engine) and path.name.startswith("checkpoint_")
+            self._paths[folder] = path if ours else None
+        return self._paths[folder]
 
     def _delete(self, trial_id: str, folder: str) -> None:
         self.total -= self._sizes.pop(folder, 0)
+        self._left_out.pop(folder, None)
         self.folders[trial_id].discard(folder)
         if (path := self._within(folder)) is not None:
             shutil.rmtree(path, ignore_errors=True)
+            if self.mirror is not None:
+                self.mirror.delete(f"{folder}/")
+        self._paths.pop(folder, None)
 
     def _delete_files(self, folder: str, names: tuple[str, ...]) -> None:
         self.total -= self._sizes.pop(folder, 0)
@@ -148,8 +206,20 @@ class Keeper:
         for name in names:
             with suppress(OSError):  # a folder that may only be read
                 (path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # the folder is gone
-            self._sizes[folder] = sum(file.stat().st_size for file in path.iterdir())
+        if self.mirror is not None:
+            self._delete_files_at(self.mirror, folder, names)
+            return
+        with suppress(OSError), os.scandir(path) as files:  # the folder may be gone
+            self._sizes[folder] = sum(file.stat().st_size for file in files)
+            self.total += self._sizes[folder]
+            self._left_out[folder] = names
+
+    def _delete_files_at(self, mirror: Mirror, folder: str, names: tuple[str, ...]) -> None:
+        for name in names:
+            mirror.delete(f"{folder}/{name}")
+        self._left_out[folder] = names
+        if self.cap_bytes is not None:  # else nobody asks, and the store counts its answers
+            self._sizes[folder] = mirror.size(folder, names)
             self.total += self._sizes[folder]
 
 

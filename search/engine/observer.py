@@ -6,15 +6,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
-from datasets.errors import OmrError, StudyError
+from datasets.errors import OmrError, StorageError, StudyError
 from results.gather import write_reports
 from results.journal import EndState, EpochReported, TrialEnded, TrialStarted
+from results.samples import SAMPLES_FILE
 from search.chronicle import Chronicle, trial_id
 from search.console import Console, TrialRow
 from search.disk import GIGABYTE, free_bytes
@@ -22,6 +24,7 @@ from search.engine.guard import guarded
 from search.engine.keeper import Keeper
 from search.engine.searcher import (
     ADOPTED,
+    ALONE,
     BEFORE,
     CUT_OFF,
     DISK_FULL,
@@ -31,6 +34,7 @@ from search.engine.searcher import (
     METRICS,
     NOTE,
     NUMBER,
+    OUT_OF_MEMORY,
     REPEATS,
     SEED,
     SETTINGS,
@@ -39,11 +43,14 @@ from search.engine.searcher import (
 )
 from search.engine.stop import Stop
 from search.engine.watchdog import check_ray
+from search.mirror import Mirror
 from search.recovery import OPEN, Recovery, stopped_after, waits_after
 from search.rules import Rule
 from search.space import ORIGIN
 
 SECONDS_BETWEEN_REPORTS = 20.0
+REPORTS_SHARE = 0.03
+"""Of the driver's time, at the most, that may go into tables while a search runs: a large study's take long."""
 FAILURES_IN_A_ROW = 5
 """So many trials that fail with no epoch of any trial between them: it is the machine, and not their settings."""
 
@@ -61,6 +68,7 @@ class Observer(tune.Callback):
         keeper: deletes what is needed no more.
         max_epochs: epochs of a trial that is trained to the end.
         reserve: bytes of the disk that are to stay free.
+        mirror: to the address where checkpoints are; None where they are in the folder.
     """
 
     def __init__(
@@ -73,8 +81,10 @@ class Observer(tune.Callback):
         keeper: Keeper,
         max_epochs: int,
         reserve: float,
+        mirror: Mirror | None = None,
     ) -> None:
         self.study = study
+        self.mirror = mirror
         self.chronicle = chronicle
         self.console = console
         self.stop = stop
@@ -84,7 +94,7 @@ class Observer(tune.Callback):
         self.reserve = reserve
         self.running: set[int] = set()
         self._noted = 0 if rule is None else len(rule.notes)  # those of earlier sessions were told then
-        self._reported = -math.inf
+        self._reports_due = -math.inf
         self._failures = 0  # since the last epoch
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,9 +126,10 @@ class Observer(tune.Callback):
         """A trial begins; or goes on after a pause or a crash, maybe with settings that it has not reported with."""
         start = self._start(trial)
         before = self._latest(start.number)
-        if self.rule is not None and start.number in self.rule.waiting:
+        if self.rule is not None and self.rule.waits(start.number):
             self.rule.promote(start.number)  # it died on the way to its pause; the journal, told again, says the same
-        self.chronicle.append(start if before is None else dataclasses.replace(before, time=start.time))
+        again = None if before is None else dataclasses.replace(before, time=start.time, alone=start.alone)
+        self.chronicle.append(again or start)
         if start.number not in self.running:
             self.console.started(start.number, start.params, start.repeats)
         if before is not None and _what(start) != _what(before):
@@ -144,12 +155,10 @@ class Observer(tune.Callback):
             return
         self._failures = 0
         self._record_exchange(trial)
-        metrics = result[METRICS]
-        self.chronicle.append(
-            EpochReported(
-                trial_id(number), metrics, self._checkpoint(trial, result), time.time(), self.chronicle.elapsed
-            )
-        )
+        metrics, checkpoint = result[METRICS], self._checkpoint(trial, result)
+        self.chronicle.append(EpochReported(trial_id(number), metrics, checkpoint, time.time(), self.chronicle.elapsed))
+        if self.mirror is not None and checkpoint is not None:
+            self.mirror.fetch(f"{checkpoint}/{SAMPLES_FILE}")
         self.console.epoch(number, int(result[STEP]), result[METRIC], metrics["samples_per_second"])
         self._tell_notes()
         self._keep(number)
@@ -165,9 +174,11 @@ class Observer(tune.Callback):
             self._end(trial, "diverged", str(result[DIVERGED]))
         elif result.get(FAILED):
             self._failed(trial, str(result[FAILED]))
+        elif result.get(OUT_OF_MEMORY):
+            self._end(trial, "paused", f"goes on alone on a GPU: {result[OUT_OF_MEMORY]}", out_of_memory=True)
         elif reached >= self.max_epochs:
             self._end(trial, "completed", "trained to the end")
-        elif self.rule is not None and number in self.rule.waiting:
+        elif self.rule is not None and self.rule.waits(number):
             self._end(trial, "paused", waits_after(reached))
         elif self.stop.early:
             self._end(trial, "paused", f"the search ended before the trial did: {self.stop.reason}")
@@ -189,7 +200,11 @@ class Observer(tune.Callback):
             self._record_end(number, "paused", "the search ended in the middle of an epoch")
         self.running.clear()
         self.chronicle.end(self.stop.reason)
-        write_reports(self.study)
+        if self.mirror is not None:
+            self.mirror.settle()
+            with suppress(StorageError):  # the next session deletes it
+                self.keeper.finish()
+        write_reports(self.study, self.chronicle.replay)
 
     @property
     def _mend_and_resume(self) -> str:
@@ -204,17 +219,19 @@ class Observer(tune.Callback):
                 f"{self._mend_and_resume}"
             )
 
-    def _end(self, trial: Trial, state: EndState, message: str) -> None:
+    def _end(self, trial: Trial, state: EndState, message: str, out_of_memory: bool = False) -> None:
         number = trial.config[NUMBER]
         if number in self.running:
             if state != "paused":
                 self._record_exchange(trial)
-            self._record_end(number, state, message)
+            self._record_end(number, state, message, out_of_memory)
             self.running.discard(number)
+        if self.mirror is not None:
+            self.mirror.settle()  # what is trained next may depend on what this one has read
         self._write_reports_now_and_then()
 
-    def _record_end(self, number: int, state: EndState, message: str) -> None:
-        self.chronicle.append(TrialEnded(trial_id(number), state, message, time.time()))
+    def _record_end(self, number: int, state: EndState, message: str, out_of_memory: bool = False) -> None:
+        self.chronicle.append(TrialEnded(trial_id(number), state, message, time.time(), out_of_memory))
         self.console.ended(number, state, message)
         self._keep(number)
 
@@ -233,6 +250,7 @@ class Observer(tune.Callback):
             time.time(),
             origin=config[ORIGIN],
             repeats=config[REPEATS],
+            alone=bool(config.get(ALONE)),
         )
 
     def _record_exchange(self, trial: Trial) -> None:
@@ -256,7 +274,8 @@ class Observer(tune.Callback):
     def _checkpoint(self, trial: Trial, result: dict[str, Any]) -> str | None:
         """The folder that Tune has just stored, relative to the study."""
         name = result.get("checkpoint_dir_name")
-        return str((Path(str(trial.path)) / name).relative_to(self.study)) if name else None
+        study = self.study if self.mirror is None else Path(self.mirror.remote.root)
+        return str((Path(str(trial.path)) / name).relative_to(study)) if name else None
 
     def _tell_notes(self) -> None:
         notes = self.rule.notes if self.rule is not None else []
@@ -275,18 +294,20 @@ class Observer(tune.Callback):
         self.stop.disk_full = True
 
     def _write_reports_now_and_then(self) -> None:
-        if time.monotonic() - self._reported < SECONDS_BETWEEN_REPORTS:
+        began = time.monotonic()
+        if began < self._reports_due:
             return
-        self._reported = time.monotonic()
         try:
-            write_reports(self.study)
+            write_reports(self.study, self.chronicle.replay)
         except (OSError, OmrError) as error:  # reports can be made anew at any time; the search goes on
             self.console.say(f"reports not written: {error}")
+        took = time.monotonic() - began
+        self._reports_due = began + max(SECONDS_BETWEEN_REPORTS, took / REPORTS_SHARE)
 
 
 def _what(start: TrialStarted) -> TrialStarted:
-    """A start without its time."""
-    return dataclasses.replace(start, time=0.0)
+    """A start without its time, and without where it ran."""
+    return dataclasses.replace(start, time=0.0, alone=False)
 
 
 def _reason(trial: Trial) -> str:

@@ -27,12 +27,14 @@ if TYPE_CHECKING:  # it needs the names below
 # epoch; or in place of them why it diverged, why it failed, that the disk is full, or what else the machine lacks.
 METRIC, STEP, METRICS, DIVERGED, FAILED, DISK_FULL = "ser", "epoch", "metrics", "diverged", "failed", "disk_full"
 CUT_OFF = "cut_off"
+OUT_OF_MEMORY = "out_of_memory"  # beside others on a GPU
 NOTE = "note"  # what a person should know of this report
 # What a trial is given by Tune, beside `ORIGIN`: its number, its setting, its seed, the number of the trial that it
 # repeats, the checkpoints to go on from; and once it has gone on from another trial's checkpoint with other settings,
 # the number of that one, and the trial's own latest checkpoint before, which it does not go back to.
 NUMBER, SETTINGS, SEED, REPEATS, CHECKPOINTS = "number", "settings", "seed", "repeats", "checkpoints"
 ADOPTED, EXCHANGED = "adopted", "exchanged"
+ALONE = "alone"  # given to a trial that has a GPU of its own, where others share one
 BEFORE = -1
 """The number for `ADOPTED` where a trial has gone on from another one's checkpoint before it was taken up again."""
 
@@ -91,10 +93,12 @@ class AgendaSearcher(Searcher):
             return Ended(crashed=True)
         if result is None or result.get(DISK_FULL) or result.get(CUT_OFF):
             return Ended(cut_off=True)
+        if result.get(OUT_OF_MEMORY):
+            return Ended(out_of_memory=True)
         rule, reached = self.agenda.rule, int(result[STEP])
         if reached >= self.max_epochs:
             return Ended(ser=result[METRIC] if _is_value(result) and not _is_changed(result) else None)
-        if rule is not None and assignment.number in rule.waiting:
+        if rule is not None and rule.waits(assignment.number):
             return Ended(waits=True)
         return Ended(cut_off=self.stop.early and not result.get(DIVERGED))
 
@@ -113,12 +117,12 @@ def as_config(assignment: Assignment) -> dict[str, Any]:
         REPEATS: assignment.repeats,
         CHECKPOINTS: list(assignment.checkpoints),
     }
-    return config | ({ADOPTED: BEFORE} if assignment.adopted else {})
+    return config | ({ADOPTED: BEFORE} if assignment.adopted else {}) | ({ALONE: True} if assignment.alone else {})
 
 
 def is_epoch(result: Mapping[str, Any]) -> bool:
     """Whether a report is that of an epoch, and not of an end without one."""
-    return not any(result.get(end) for end in (DIVERGED, FAILED, DISK_FULL, CUT_OFF))
+    return not any(result.get(end) for end in (DIVERGED, FAILED, DISK_FULL, CUT_OFF, OUT_OF_MEMORY))
 
 
 def _is_value(result: Mapping[str, Any]) -> bool:

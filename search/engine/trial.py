@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ray import tune
 
 from omr_model.config import TrainingConfig, replace_fields
 from results.samples import SAMPLES_FILE, write_samples
+from search.engine.brought import checkpoints_at, told
+from search.engine.kept import kept_corpus
+from search.engine.memory import free_memory, is_out_of_memory, memory_told, wait_for_memory
 from search.engine.searcher import (
     ADOPTED,
+    ALONE,
     CHECKPOINTS,
     CUT_OFF,
     DISK_FULL,
@@ -25,11 +30,16 @@ from search.engine.searcher import (
     METRIC,
     METRICS,
     NOTE,
+    OUT_OF_MEMORY,
     SEED,
     SETTINGS,
     STEP,
 )
 from search.engine.stop import NO_ROOM
+from search.resources import let_memory_grow
+
+if TYPE_CHECKING:
+    from omr_model.parallel import Parallel
 
 NO_SER = 10.0  # what the scheduler compares where there is none: worse than any SER
 MACHINE = (
@@ -39,21 +49,36 @@ MACHINE = (
 """Errors of a disk, a network or a folder that is gone, which no setting causes. One of memory is none of these."""
 
 
+Tell: TypeAlias = Callable[[dict[str, Any], Path], None]
+
+
+class WorkerDiedError(RuntimeError):
+    """One of a trial's processes has died, or has lost the others."""
+
+
 @dataclass(frozen=True)
 class TrialJob:
     """What all trials of a study share.
 
     Attributes:
         base: the training that a setting is laid over.
-        corpus: folder of the prepared corpus.
+        corpus: folder of the prepared corpus, or its address.
         threads: that torch may use; None leaves it to torch.
         scratch: folder for checkpoints that are being written, on the study's own disk.
+        shared: trials share GPUs, so one that runs out of memory may do with a GPU of its own.
+        memory_bytes: of the GPU, that are to be free before a trial begins; None where nobody measured it.
+        processes: that train one trial together, each with a GPU of its own (`search.engine.distributed`).
+        study: its address; None where its folder is on this machine, or on a disk that all share.
     """
 
     base: TrainingConfig
-    corpus: Path
+    corpus: Path | str
     threads: int | None
     scratch: Path
+    shared: bool = False
+    memory_bytes: int | None = None
+    processes: int = 1
+    study: str | None = None
 
 
 def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
@@ -62,32 +87,79 @@ def train_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     A trial that was begun before goes on from its newest checkpoint that is sound, or from the one that it adopted. An
     error of the training ends the trial and no other: the same would happen again, so it is not tried again. What dies
     is: the process, or the GPU in it. Where the machine is at fault, nothing is: the search ends, to be gone on with.
+    One that ran out of a GPU's memory beside others says so, and is taken up again alone.
 
     Raises:
-        RuntimeError: of CUDA, after which a process can use the GPU no more; Tune begins the trial again in a new one.
+        RuntimeError: of CUDA, after which a process can use the GPU no more, or of a process beside this one that
+            has died; Tune begins the trial again in a new one.
     """
-    from datasets.errors import CorpusError, DivergedError
+    from datasets.errors import DivergedError
 
+    end = None
     try:
         _train(config, job)
     except DivergedError as error:
-        tune.report(_end(DIVERGED, str(error)))
+        end = _end(DIVERGED, str(error))
     except Exception as error:  # whatever it is, it is told
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        message = f"{type(error).__name__}: {lines[0] if lines else ''}"
-        if "CUDA error" in message:
-            raise RuntimeError(message) from None
-        number = error.errno if isinstance(error, OSError) else None
-        machine = number in MACHINE or isinstance(error, CorpusError)
-        tune.report(_end(DISK_FULL if number in NO_ROOM else CUT_OFF if machine else FAILED, message))
+        traceback.clear_frames(error.__traceback__)  # they hold the model, and with it the GPU's memory
+        end = _end_of(error, beside=job.shared and not config.get(ALONE))
+    if end is not None:
+        free_memory()  # before it is told: the next trial may begin at once
+        tune.report(end)
+
+
+def _end_of(error: Exception, beside: bool) -> dict[str, Any]:
+    """The last report of a trial that an error has ended.
+
+    Args:
+        beside: others on the same GPU.
+
+    Raises:
+        RuntimeError: of CUDA, or of a process that has died.
+    """
+    from datasets.errors import CorpusError, StorageError
+
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    if is_out_of_memory(error):
+        return _end(OUT_OF_MEMORY if beside else FAILED, "; ".join(filter(None, [message, memory_told()])))
+    if "CUDA error" in message or isinstance(error, WorkerDiedError):
+        raise RuntimeError(message) from None
+    number = error.errno if isinstance(error, OSError) else None
+    machine = number in MACHINE or isinstance(error, (CorpusError, StorageError))
+    return _end(DISK_FULL if number in NO_ROOM else CUT_OFF if machine else FAILED, message)
 
 
 def _train(config: Mapping[str, Any], job: TrialJob) -> None:
+    checkpoints = _checkpoints(config) if job.study is None else checkpoints_at(job.study, config, job.scratch)
+    if job.processes == 1:
+        learn(config, job, checkpoints, _tell)
+    else:
+        from search.engine.distributed import train_together  # its processes train by what is here
+
+        train_together(config, job, checkpoints, _tell)
+
+
+def _tell(result: dict[str, Any], folder: Path) -> None:
+    told(lambda: tune.report(result, checkpoint=tune.Checkpoint.from_directory(str(folder))))
+
+
+def learn(
+    config: Mapping[str, Any], job: TrialJob, checkpoints: Sequence[Path], tell: Tell, parallel: Parallel | None = None
+) -> None:
+    """Train a setting in this process.
+
+    Args:
+        checkpoints: to go on from, newest first.
+        tell: takes what is reported after an epoch, and a folder with checkpoint and staves that is gone after it.
+        parallel: this process's place among several.
+    """
+    let_memory_grow()
     import cv2
     import torch
 
-    from datasets.shards import PreparedCorpus
     from omr_model import checkpoint
+    from omr_model.parallel import ALONE as BY_ITSELF
     from omr_model.trainer import EpochRecord, Trainer
 
     if job.threads is not None:
@@ -96,8 +168,9 @@ def _train(config: Mapping[str, Any], job: TrialJob) -> None:
     training = replace_fields(job.base, {**config[SETTINGS], "train.seed": config[SEED]})
     if training.train.compile:
         torch.compiler.reset()  # trials share a process; after eight of them torch would silently compile no more
-    trainer = Trainer(training, PreparedCorpus.open(job.corpus))
-    notes = list(checkpoint.restore_newest(trainer, _checkpoints(config), adopt=ADOPTED in config).notes)
+    waited = _wait(config, job)
+    trainer = Trainer(training, kept_corpus(job.corpus), parallel or BY_ITSELF)
+    notes = [*waited, *checkpoint.restore_newest(trainer, checkpoints, adopt=ADOPTED in config).notes]
 
     def report(record: EpochRecord) -> None:
         job.scratch.mkdir(parents=True, exist_ok=True)
@@ -109,11 +182,21 @@ def _train(config: Mapping[str, Any], job: TrialJob) -> None:
             if notes:
                 result[NOTE] = "; ".join(notes)
                 notes.clear()
-            tune.report(result, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+            tell(result, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     trainer.fit(report)
+
+
+def _wait(config: Mapping[str, Any], job: TrialJob) -> list[str]:
+    """Until the GPU's memory is free, where it is known how much is needed; what a person should know of it."""
+    alone = bool(config.get(ALONE))
+    free_memory()
+    if not alone and job.memory_bytes is None:
+        return []
+    note = wait_for_memory(None if alone else job.memory_bytes)
+    return [] if note is None else [note]
 
 
 def _checkpoints(config: Mapping[str, Any]) -> list[Path]:

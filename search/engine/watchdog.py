@@ -21,6 +21,7 @@ from ray.tune.experiment import Trial
 
 from datasets.command_line import EXIT_USER_ERROR
 from datasets.errors import StudyError
+from search.engine.attached import head_is_gone
 from search.engine.searcher import NUMBER, STEP
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -162,7 +163,7 @@ def kill(trial: Trial) -> None:
 
 
 def check_ray(study: str) -> None:
-    """Look whether the processes that this one started for Ray are there; on a cluster of others there are none.
+    """Look whether the processes that this one started for Ray are there, or the head of a cluster of others.
 
     It matters that they are asked for: workers watch their raylet, and take one that nobody has waited for as alive.
 
@@ -175,4 +176,9 @@ def check_ray(study: str) -> None:
         raise RayDiedError(
             f"Ray died ({' and '.join(dead)} killed, maybe for want of memory); every epoch that was reported is kept. "
             f"Go on with: python -m search.run resume={study}"
+        )
+    if node is not None and not node.is_head() and head_is_gone(node.gcs_address):
+        raise RayDiedError(
+            f"the head of the cluster at {node.gcs_address} is gone; every epoch that was reported is kept. Once there "
+            f"is one again, go on with: python -m search.run resume={study}"
         )

@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.metrics_speed`: how long the symbol error rate of a large corpus takes, on one core.
 
 Staves of some 20 symbols, of which most are read right and the others come to a SER of about a tenth. Each way is timed
-in turns with its reference, by the process's own clock: `editdistance` on the symbols for the corpus-level SER alone
-(ours is given codes, as a model's output is), `score_staff` for all parts and classes, which gets a part of the staves.
+in turns with its reference, by the process's own clock: `editdistance` for the corpus-level SER alone (both are given
+numbers for symbols), `score_staff` for all parts and classes, which gets a part of the staves.
 """
 
 from __future__ import annotations
@@ -74,14 +74,15 @@ def measure(config: SpeedConfig) -> None:
         f"{config.staves:,} staves of {edits.length / config.staves:.1f} symbols, SER {edits.rate:.3f}, {right:,} right"
     )
     numbers = {symbol: number for number, symbol in enumerate({symbol for staff in [*read, *true] for symbol in staff})}
-    rows = [Rows.of_lists([[numbers[symbol] for symbol in staff] for staff in staves]) for staves in (read, true)]
+    codes = [[[numbers[symbol] for symbol in staff] for staff in staves] for staves in (read, true)]
+    rows = [Rows.of_lists(staves) for staves in codes]
 
-    def symbol_by_symbol() -> int:
-        return sum(editdistance.eval(*pair) for pair in zip(read, true, strict=True))
+    def staff_by_staff() -> int:
+        return sum(editdistance.eval(*pair) for pair in zip(*codes, strict=True))
 
-    assert symbol_by_symbol() == edits.distance == int(distances(*rows).sum())
+    assert staff_by_staff() == edits.distance == int(distances(*rows).sum())
     settings = {"rounds": config.rounds, "clock": process_time}
-    print(paired("SER alone, of codes", symbol_by_symbol, lambda: distances(*rows), **settings))  # type: ignore[arg-type]
+    print(paired("SER alone, of codes", staff_by_staff, lambda: distances(*rows), **settings))  # type: ignore[arg-type]
     part = (read[: config.part], true[: config.part])
     assert [score_staff(*pair) for pair in zip(*part, strict=True)] == score_staves(*part).of_staves()
     name = f"all parts and classes, of {config.part:,} staves"

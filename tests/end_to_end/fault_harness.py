@@ -333,7 +333,7 @@ def _waits(case: Case, number: int) -> bool:
 
 def _wrong_chains(replay: Replay) -> list[str]:
     """Trials with an epoch that did not follow from those before: from their setting and seed, every link is known."""
-    links = replay.numbers()["link"]
+    links = replay.number("link")
     return [
         f"chain of trial {trial.start.number}"
         for trial in replay.trials()

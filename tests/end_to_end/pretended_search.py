@@ -45,6 +45,7 @@ for variable, value in ENVIRONMENT.items():  # Ray reads it when it is imported,
     os.environ.setdefault(variable, value)
 
 from search.engine import trial, tuning  # noqa: E402
+from search.engine.brought import checkpoints_at  # noqa: E402
 from search.engine.searcher import METRIC, METRICS, NOTE, NUMBER, SEED, SETTINGS, STEP  # noqa: E402
 
 DROPOUT = "model.decoder.dropout"
@@ -111,10 +112,9 @@ def pretended_trial(config: Mapping[str, Any], job: TrialJob, pretence: Pretence
 
 
 def _train(config: Mapping[str, Any], job: TrialJob, pretence: Pretence) -> None:
-    from ray import tune
-
     number, settings, seed = config[NUMBER], config[SETTINGS], config[SEED]
-    reached, chain, notes = _restored(trial._checkpoints(config))
+    stored = None if job.study is None else checkpoints_at(job.study, config, job.scratch)
+    reached, chain, notes = _restored(stored or trial._checkpoints(config))
     for epoch in range(reached + 1, job.base.train.epochs + 1):
         first_time = _write_down(Path(pretence.trained), number, epoch)
         slow = pretence.slow is not None and pretence.slow[:2] == (number, epoch) and first_time
@@ -129,7 +129,7 @@ def _train(config: Mapping[str, Any], job: TrialJob, pretence: Pretence) -> None
             if notes:
                 result[NOTE] = "; ".join(notes)
                 notes.clear()
-            tune.report(result, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+            trial._tell(result, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

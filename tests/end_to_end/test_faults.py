@@ -14,7 +14,6 @@ import pytest
 from tests.end_to_end.commands import ROOT
 
 FAULTS = [
-    "kill -9",
     "flipped bit with optuna.journal and study.json deleted",
     "SIGTERM",
 ]
@@ -24,7 +23,7 @@ FAULTS = [
 def rows(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The command's table, by fault: each inflicted once."""
     folder = tmp_path_factory.mktemp("faults")
-    words = ["kills=1", "times=1", f"faults={','.join(FAULTS)}"]
+    words = ["times=1", f"faults={','.join(FAULTS)}"]
     words += [f"corpora={corpora}", f"table={folder / 'table.jsonl'}"]
     subprocess.run(
         [sys.executable, "-m", "tests.end_to_end.fault_injection", *words],

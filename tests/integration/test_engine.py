@@ -46,7 +46,7 @@ from search.config import (
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
 from search.engine.trial import TrialJob
-from search.engine.tuning import run_trials
+from search.engine.tuning import Trainable, run_trials
 from search.outcome import Outcome
 from search.resources import concurrent_trials, trial_resources
 from search.rules import rungs
@@ -96,7 +96,9 @@ def cluster():  # type: ignore[no-untyped-def]
         yield running
 
 
-def search(cluster: Cluster, config: SearchConfig, resolution: int | None = None) -> Outcome:
+def search(
+    cluster: Cluster, config: SearchConfig, resolution: int | None = None, trainable: Trainable = pretend
+) -> Outcome:
     """Run a search of such trials, with a study's record in its folder."""
     from results.provenance import collect
 
@@ -115,7 +117,7 @@ def search(cluster: Cluster, config: SearchConfig, resolution: int | None = None
     write_study(config.folder(), record)
     with Console(10, EPOCHS, rungs(config.scheduler, EPOCHS), stream=io.StringIO()) as console:
         corpus = Path(config.paths.studies)
-        return run_trials(config, space, cluster, corpus, console, record.provenance, trainable=pretend)
+        return run_trials(config, space, cluster, corpus, console, record.provenance, trainable=trainable)
 
 
 def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> SearchConfig:

@@ -347,7 +347,7 @@ def test_the_page_shows_the_model_that_the_study_ends_with_and_no_other(
     given: list[tuple[Path, Path, Path | None]] = []
     monkeypatch.setattr("results.export._write_page", write_page)
     monkeypatch.setattr(
-        "results.report.write_report", lambda source, to, exported: given.append((source, to, exported))
+        "results.report.write_report", lambda source, to, exported, **_: given.append((source, to, exported))
     )
     run(studies, trial=trial)
     [(source, to, exported)] = given

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,18 @@ from hypothesis import strategies as st
 
 from datasets.errors import StudyError
 from datasets.parquet import to_parquet
-from results.gather import GatherConfig, gather, gather_reports, write_reports
-from results.journal import EpochReported, Journal, Parameter, TrialEnded, TrialStarted, to_line
+from results.gather import GatherConfig, gather, gather_reports, standing, write_reports
+from results.journal import (
+    EpochReported,
+    Journal,
+    Parameter,
+    SessionEnded,
+    SessionStarted,
+    TrialEnded,
+    TrialStarted,
+    read,
+    to_line,
+)
 from results.replay import Replay
 from results.schema import EPOCHS, SAMPLES, STUDY_KEY, TRIALS
 from results.study import from_json, to_json
@@ -90,6 +101,50 @@ def test_a_study_may_be_gathered_at_every_moment(tmp_path: Path) -> None:
         written = write_reports(folder)
         assert pq.read_table(folder / "reports" / "trials.parquet").num_rows == written.trials.num_rows
     assert written.trials.num_rows > 4
+
+
+def test_what_the_driver_keeps_gives_the_tables_of_the_journal(tmp_path: Path) -> None:
+    """Event by event, as it keeps a study in mind and writes its reports out of that."""
+    folder, kept = make_study(tmp_path, TRIALS_OF_ALL_STATES), Replay()
+    for event in read(folder / "events.jsonl"):
+        kept.add(event)
+        StandingEpochs(kept)  # looking at it on the way changes nothing
+    told, whole = gather(folder, kept), gather(folder)
+    for name in ("trials", "epochs", "samples"):
+        assert getattr(told, name).equals(getattr(whole, name), check_metadata=True)
+
+
+def test_a_study_stands_as_its_reports_say_until_something_happens(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, record = Journal(study / "events.jsonl"), study_record()
+    journal.append(SessionStarted(1, "", "", {}, [], 0.0))
+    journal.append(SessionEnded("finished", 1.0, 0.0))
+    by_journal = standing(study, record)
+    write_reports(study)
+    with monkeypatch.context() as patch:
+        patch.setattr("results.gather.read", lambda _: pytest.fail("the journal was read"))
+        by_reports = standing(study, record)
+    same = ["trial_id", "number", "state", "ser", "epochs", "repeats"]
+    assert by_reports.trials.select(same).to_pylist() == by_journal.trials.select(same).to_pylist()
+    assert (by_reports.begun, by_reports.outcome) == (by_journal.begun, by_journal.outcome) == (True, "finished")
+    journal.append(SessionStarted(2, "", "", {}, [], 0.0))
+    assert standing(study, record).outcome is None
+
+
+@pytest.mark.parametrize("damage", ["torn", "older", "another journal"])
+def test_reports_that_cannot_be_gone_by_are_passed_over(study: Path, damage: str) -> None:
+    write_reports(study)
+    trials, journal = study / "reports" / "trials.parquet", study / "events.jsonl"
+    if damage == "torn":
+        trials.write_bytes(trials.read_bytes()[:100])
+    elif damage == "older":
+        pq.write_table(pq.read_table(trials).replace_schema_metadata({}), trials)
+    else:  # of the same length, and written later
+        journal.write_bytes(journal.read_bytes().replace(b'"pruned"', b'"failed"'))
+        os.utime(trials, (0, 0))
+    expected = "failed" if damage == "another journal" else "pruned"
+    assert column(standing(study, study_record()).trials, "state") == ["completed", expected]
 
 
 def test_a_damaged_journal_names_the_line(study: Path) -> None:

@@ -308,3 +308,16 @@ def test_a_plan_takes_a_mixture_of_prepared_parts_and_leaves_nothing(home: Path)
 def test_a_part_of_another_size_is_another_corpus(home: Path) -> None:
     with pytest.raises(CorpusError, match="staff=full root="):
         prepare(replace(config(home), staff="full"), quiet=True)
+
+
+def test_overwriting_a_mixture_takes_its_parts_from_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else older ones of this machine's, or such as are made anew, would be published in their place."""
+    monkeypatch.setenv("OMR_SEARCH_CACHE", str(tmp_path / "cache"))
+    brought: list[str] = []
+    monkeypatch.setattr("datasets.prepare.bring", brought.append)
+    config = PrepareConfig(data="log_run_3", corpora=f"file://{tmp_path}/corpora", overwrite=True)
+    with pytest.raises(CorpusError, match="are not prepared"):
+        prepare(config, quiet=True)
+    assert brought == [part.address for part in config.parts]

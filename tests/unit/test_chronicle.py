@@ -31,7 +31,7 @@ def epoch(told: Chronicle, number: int, reached: int) -> None:
 
 def test_a_new_study_has_used_nothing(tmp_path: Path) -> None:
     new = Chronicle(tmp_path)
-    assert (new.used, new.session, new.next_number, new.earlier) == (Used(0.0, 0, 0.0), 0, 0, [])
+    assert (new.used, new.session, new.next_number, list(new.earlier())) == (Used(0.0, 0, 0.0), 0, 0, [])
 
 
 def test_sessions_add_up_also_one_that_was_killed_whatever_the_calendar_does(

@@ -24,7 +24,7 @@ from tests.studies import FakeTrial, make_study, unloadable
 def _page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page itself, which takes seconds, is for its own tests."""
 
-    def write_report(folder: Path, to: Path, exported: Path | None = None) -> Path:
+    def write_report(folder: Path, to: Path, exported: Path | None = None, _known: object = None) -> Path:
         to.write_text(f"{folder.name} {exported and exported.name}", encoding="utf-8")
         return to
 

@@ -6,6 +6,8 @@ import os
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -140,3 +142,24 @@ def test_the_bytes_under_a_folder_whatever_vanishes_meanwhile(tmp_path: Path, mo
 
 def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert disk.free_bytes(tmp_path / "a" / "b") == pytest.approx(disk.free_bytes(tmp_path), rel=0.05)
+
+
+class _Broken:
+    """A pool of processes that breaks when it is left, as where multiprocessing's own helper has died."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> _Broken:
+        return self
+
+    def submit(self, *_: object) -> Any:
+        return SimpleNamespace(result=lambda: disk.Parts(1, 1, 1))
+
+    def __exit__(self, *_: object) -> None:
+        raise BrokenPipeError
+
+
+def test_an_estimate_whose_process_breaks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "ProcessPoolExecutor", _Broken)
+    assert disk.estimate(tiny()) is None

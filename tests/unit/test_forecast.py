@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.forecast import Planned, about, epochs_left
+from search.forecast import Planned, Tally, about
+from search.forecast import epochs_left as left
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,29 @@ class Row:
 
 
 PLAN = Planned(trials=4, epochs=8, early=True)
+rows_of_any_kind = st.lists(
+    st.builds(
+        Row, st.sampled_from(["running", "pruned", "completed", "paused"]), st.integers(0, 8), st.none() | st.just(0)
+    )
+)
+
+
+def epochs_left(planned: Planned, rows: list[Row]) -> tuple[float, float] | None:
+    return left(planned, Tally.of([replace(row) for row in rows]))  # each of them a trial of its own
+
+
+@given(rows_of_any_kind, st.lists(st.integers(0, 30), max_size=5))
+def test_what_is_taken_out_and_put_in_again_adds_up_to_the_same(rows: list[Row], others: list[int]) -> None:
+    rows = [replace(row) for row in rows]
+    tally = Tally.of(rows)
+    for place in others:
+        if place < len(rows):
+            tally.forget(rows[place])
+            rows[place] = Row("pruned", 7)
+            tally.count(rows[place])
+    fresh = Tally.of(rows)
+    assert left(PLAN, tally) == left(PLAN, fresh)
+    assert (tally.searched, tally.again, set(tally.going)) == (fresh.searched, fresh.again, set(fresh.going))
 
 
 def test_trials_to_come_are_expected_to_get_as_far_as_those_before() -> None:

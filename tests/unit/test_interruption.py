@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -65,6 +66,23 @@ def test_a_second_sigterm_gives_no_new_grace() -> None:
     signal.setitimer(signal.ITIMER_REAL, 300.0)
     send(signal.SIGTERM)
     assert signal.getitimer(signal.ITIMER_REAL)[0] <= 300.0
+
+
+@pytest.mark.parametrize(("now", "number"), [(False, signal.SIGUSR1), (True, signal.SIGUSR2)])
+def test_word_from_another_machine_is_that_signal(
+    now: bool, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr("search.engine.interruption.os.kill", lambda _, signum: sent.append(signum))
+    word = tmp_path / "stop.json"
+    made = Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 1.0, print, word)
+    word.write_text(json.dumps({"now": now}))
+    made.on_step_end(0, [])
+    assert sent == [number]
+    assert not word.exists()
+    word.write_text(json.dumps({"now": now}))
+    made.on_step_end(0, [])
+    assert sent == [number]  # it does not look at every step
 
 
 def test_once_it_has_ended_it_is_put_in_order_undisturbed(interruption: Interruption) -> None:

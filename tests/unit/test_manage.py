@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -124,14 +125,15 @@ def test_stop_tells_the_process_that_drives(
     assert out[1].startswith("dead ends now")
 
 
-def test_stop_refuses_where_there_is_nothing_to_stop_or_it_is_elsewhere(
-    studies: Path, monkeypatch: pytest.MonkeyPatch
+def test_stop_refuses_where_there_is_nothing_to_stop_and_leaves_word_elsewhere(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(StudyError, match="study=dead is not running"):
         stop(ManageConfig(name="dead", studies=str(studies)))
     monkeypatch.setattr(manage, "driver", lambda _: Driver(7, "another-host", "today"))
-    with pytest.raises(StudyError, match="process 7 on another-host, since today; stop it there"):
-        stop(ManageConfig(name="dead", studies=str(studies)))
+    stop(ManageConfig(name="dead", studies=str(studies), now=True))
+    assert json.loads((studies / "dead" / "stop.json").read_text(encoding="utf-8")) == {"now": True}
+    assert "process 7 on another-host" in capsys.readouterr().out
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     monkeypatch.setattr(manage, "driver", lambda _: Driver(ended.pid, socket.gethostname(), "today"))

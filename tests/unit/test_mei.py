@@ -58,6 +58,7 @@ def symbols_of(layer: str) -> str:
         (note("c5", 8, grace="acc") + note(), "gracenote-C5_eighth note-G4_quarter"),
         ('<rest dur="8" dots="2"/>', "rest-eighth.."),
         ("<mRest/>", "rest-whole"),
+        ('<mRest fermata="above"/>', "rest-whole_fermata"),
         ('<multiRest num="0"/>', "rest-whole"),
         ('<multiRest num="12"/>', "multirest-12"),
         (note(fermata="above"), "note-G4_quarter_fermata"),

@@ -62,7 +62,7 @@ def test_without_room_they_are_decoded_and_it_is_said_once(
     with caplog.at_level(logging.WARNING):
         assert pictures_of(own.staves("train")) is None
         assert pictures_of(own.staves("train")) is None
-    assert [record.message.count("no room to keep them") for record in caplog.records] == [1]
+    assert [record.message.count("they cannot be kept") for record in caplog.records] == [1]
     assert hidden(own) == []
 
 

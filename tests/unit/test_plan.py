@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -333,6 +334,27 @@ def test_the_first_epochs_are_short_and_the_last_one_is_measured(corpus: Prepare
     assert trainer.order.batches > 2
     assert trainer.order.batches % 2 == 0
     assert scored == min(64, len(corpus.staves("validation")))
+
+
+class _Barrier:
+    """Counts who comes, and is broken by whoever is done."""
+
+    def __init__(self) -> None:
+        self.waits, self.broken = 0, False
+
+    def wait(self) -> None:
+        self.waits += 1
+        raise BrokenBarrierError
+
+    def abort(self) -> None:
+        self.broken = True
+
+
+def test_the_measured_epochs_begin_together(corpus: PreparedCorpus) -> None:
+    barrier = _Barrier()
+    trainer = Trainer(training(epochs=3, validation_staves=None), corpus)
+    measuring._short_epochs(trainer, barrier)  # type: ignore[arg-type]
+    assert (barrier.waits, barrier.broken) == (2, True)  # before the second and the third epoch, and nobody waits after
 
 
 def test_where_a_step_takes_very_long_it_is_the_measurement(

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 
 from datasets.errors import StudyError
 from results import provenance
-from results.provenance import UNVERSIONED, code_version, collect
+from results.provenance import CODE_VARIABLE, UNVERSIONED, code_version, collect, told_version
 from results.study import find_study, read_study, write_study
 from tests.studies import study_record
 
@@ -150,3 +151,22 @@ def test_of_very_long_changes_is_told_how_much_is_missing(repository: Path) -> N
     text = provenance.uncommitted_changes(repository)
     assert len(text) < provenance.MOST_CHANGES + 100
     assert text.endswith(" characters more, which were not kept]\n")
+
+
+def test_a_copy_without_git_is_told_its_version_and_believes_it_of_the_same_code_alone(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(repository, "commit", "-m", "one")
+    (repository / "search").mkdir()
+    (repository / "search" / "run.py").write_text("run = 1\n")
+    version = code_version(repository)
+    assert version.dirty
+    copy = shutil.copytree(repository, tmp_path_factory.mktemp("job") / "copy", ignore=shutil.ignore_patterns(".git"))
+    assert code_version(copy).commit == UNVERSIONED
+    monkeypatch.setenv(CODE_VARIABLE, told_version(version))
+    assert code_version(copy) == version
+    (copy / "search" / "run.py").write_text("run = 2\n")
+    assert code_version(copy).commit == UNVERSIONED
+    assert code_version(copy).digest not in ("", version.digest)
+    monkeypatch.setenv(CODE_VARIABLE, "{}")
+    assert code_version(copy).commit == UNVERSIONED

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from search.config import SchedulerConfig
-from search.rules import RULES, Action, Rule, build_rule, describe, kendall, rungs
+from search.rules import RULES, Action, Rule, build_rule, describe, rungs
 from search.rungs import brackets
+from search.standing import Agreement, Standing
 
 CONTINUE, STOP, PAUSE = Action.CONTINUE, Action.STOP, Action.PAUSE
 EPOCHS = 9
@@ -268,7 +271,9 @@ def tell(rule: Rule, calls: Sequence[Call]) -> list[Action]:
 
 
 def state(rule: Rule) -> dict[str, Any]:
-    return {name: [vars(one) for one in value] if name == "_brackets" else value for name, value in vars(rule).items()}
+    """All that a rule knows, but for heaps that still name trials which went on: `_held` says who waits where."""
+    kept = {name: value for name, value in vars(rule).items() if name != "_candidates"}
+    return {name: [vars(one) for one in value] if name == "_brackets" else value for name, value in kept.items()}
 
 
 @settings(max_examples=30)
@@ -299,6 +304,37 @@ def reports(calls: Sequence[Call]) -> list[Call]:
     return [call for call in calls if call[0] == "report"]
 
 
+@settings(max_examples=60)
+@given(shape=shapes, told=steps)
+def test_promotion_promotes_whom_its_definition_names(shape: tuple[int, int, int], told: Sequence[Step]) -> None:
+    epochs, grace, factor = shape
+    rule = built("promotion", epochs, grace, reduction_factor=factor)
+    slots, last, begun = list(range(6)), dict.fromkeys(range(200), 0), 6
+    came: dict[int, dict[int, float]] = {rung: {} for rung in rule.rungs}
+    for position, ser in told:
+        number = slots[position]
+        last[number] += 1
+        if last[number] in came:
+            came[last[number]][number] = ser
+        if rule.report(number, last[number], ser) != CONTINUE or last[number] == epochs:
+            expected = promoted_by_definition(came, rule.waiting, factor)
+            assert rule.next_promoted() == expected
+            slots[position] = begun if expected is None else expected
+            begun += expected is None
+
+
+def promoted_by_definition(came: dict[int, dict[int, float]], waiting: Set[int], factor: int) -> int | None:
+    """The first of those that wait at the highest rung where one is among the best one in `factor`."""
+    above = set[int]()
+    for sers in reversed(came.values()):
+        best = sorted(sers, key=lambda trial: (sers[trial], trial))[: len(sers) // factor]
+        for trial in best:
+            if trial in waiting and trial not in above:
+                return trial
+        above.update(sers)
+    return None
+
+
 # a first rung that misleads
 
 
@@ -313,11 +349,48 @@ def finish(rule: Rule, pairs: Sequence[tuple[float, float]], first: int = 0) -> 
 MISLEADING = [(0.1, 0.5), (0.2, 0.4), (0.3, 0.3), (0.4, 0.2), (0.5, 0.1)]
 
 
+def kendall(first: Sequence[float], last: Sequence[float]) -> float:
+    agreement = Agreement()
+    for pair in zip(first, last, strict=True):
+        agreement.add(*pair)
+    return agreement.tau
+
+
 def test_kendall_counts_pairs() -> None:
     assert kendall((1, 2, 3, 4), (1, 2, 3, 4)) == 1
     assert kendall((1, 2, 3), (3, 2, 1)) == -1
     assert kendall((1, 2, 3, 4), (1, 3, 2, 4)) == pytest.approx(4 / 6)
     assert kendall((1, 1), (1, 2)) == 0
+
+
+def test_a_cutoff_among_trials_without_a_ser_is_none_of_theirs() -> None:
+    standing = Standing()
+    for trial, ser in enumerate((0.5, math.nan, math.nan)):
+        standing.add(trial, ser)
+    assert standing.cutoff(0.5) == -math.inf
+    assert standing.cutoff(1.0) == -0.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=40))
+def test_kendall_counts_all_pairs(pairs: list[tuple[int, int]]) -> None:
+    signs = [np.sign(a - c) * np.sign(b - d) for (a, b), (c, d) in itertools.combinations(pairs, 2)]
+    assert kendall(*zip(*pairs, strict=True)) == float(np.mean(signs))
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=60), st.integers(2, 9))
+def test_the_cutoff_is_numpys_percentile_to_the_last_bit(sers: list[float], factor: int) -> None:
+    standing = Standing()
+    for trial, ser in enumerate(sers):
+        standing.add(trial, ser)
+    share = (1 - 1 / factor) * 100
+    assert standing.cutoff(share / 100) == np.percentile([-ser for ser in sers], share)
+
+
+def test_a_trial_without_a_ser_stands_last() -> None:
+    standing = Standing()
+    for trial, ser in enumerate((math.nan, 0.5, 0.2)):
+        standing.add(trial, ser)
+    assert [standing.place(trial) for trial in range(3)] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("name", ["asha", "promotion"])
@@ -344,6 +417,8 @@ def test_a_first_rung_that_does_not_mislead_is_kept(name: str) -> None:
     rule = built(name, adapt=True)
     # tau 0.6 at five: two pairs of ten stand otherwise
     finish(rule, [(0.1, 0.2), (0.2, 0.1), (0.3, 0.4), (0.4, 0.3), (0.5, 0.5)])
+    assert (rule.first_rung, rule.notes) == (2, [])
+    finish(rule, [(math.nan, math.nan)], first=5)  # says nothing either way
     assert (rule.first_rung, rule.notes) == (2, [])
 
 

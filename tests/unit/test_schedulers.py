@@ -216,7 +216,7 @@ def test_a_trial_that_has_diverged_or_is_done_does_not_wait() -> None:
     assert report(scheduler, FakeTrial(1, 0.1), EPOCHS) == "CONTINUE"
 
 
-@pytest.mark.parametrize("end", ["failed", "disk_full", "cut_off"])
+@pytest.mark.parametrize("end", ["failed", "disk_full", "cut_off", "out_of_memory"])
 def test_a_trial_that_ends_without_an_epoch_keeps_no_population_waiting(end: str) -> None:
     scheduler = built("pbt")
     assert report(scheduler, FakeTrial(0, 10.0), 0, **{end: "it has melted"}) == "CONTINUE"

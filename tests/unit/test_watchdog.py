@@ -129,7 +129,7 @@ def test_a_trial_that_waits_or_has_ended_is_left_alone(search: Callable[[float |
 def test_ray_is_dead_without_its_essential_processes(
     monkeypatch: pytest.MonkeyPatch, gone: list[str], dies: bool
 ) -> None:
-    node = SimpleNamespace(dead_processes=lambda: [(name, None) for name in gone])
+    node = SimpleNamespace(dead_processes=lambda: [(name, None) for name in gone], is_head=lambda: True)
     monkeypatch.setattr(watchdog.ray._private.worker, "_global_node", node)
     if not dies:
         watchdog.check_ray("mine")

@@ -1,0 +1,257 @@
+"""What a search leaves here, at its address soon after, whatever the store does in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from datasets.errors import StorageError, StudyError
+from datasets.storage import Remote, working_folder
+from results.journal import EpochReported, Journal, TrialEnded, TrialStarted, read
+from results.replay import Replay
+from results.working_copy import WorkingCopy
+from search import mirror as module
+from search.claim import Claim, Driver, driver_at
+from search.config import SearchConfig
+from search.engine.keeper import Keeper
+from search.lock import driver, driving
+from search.mirror import Mirror
+from tests.studies import make_checkpoint, metrics, study_record
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMR_SEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.storage.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("datasets.storage.LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(module, "BETWEEN", 0.02)
+    monkeypatch.setattr(module, "LONGEST", 0.05)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A study's folder, whose address is `there`."""
+    folder = working_folder(f"file://{tmp_path}/shared") / "mine"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    return tmp_path / "shared" / "mine"
+
+
+class Flaky:
+    """Makes a store fail as long as it is switched on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broken = threading.Event()
+        self.failed = 0
+        for name in ("write", "read", "files", "delete"):
+            monkeypatch.setattr(Remote, name, self._around(getattr(Remote, name)))
+
+    def _around(self, action: Callable[..., object]) -> Callable[..., object]:
+        def maybe(remote: Remote, *words: object, **named: object) -> object:
+            if self.broken.is_set():
+                self.failed += 1
+                raise StorageError("connection reset by peer")
+            return action(remote, *words, **named)
+
+        return maybe
+
+
+def until(happened: Callable[[], bool]) -> None:
+    patience = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def test_it_is_there_soon_and_in_the_end(folder: Path, there: Path) -> None:
+    with driving(folder) as mirror:
+        assert mirror is not None
+        assert driver_at(mirror.remote) == driver(folder)
+        (folder / "study.json").write_text("{}")
+        until((there / "study.json").exists)
+        (folder / "events.jsonl").write_text("last")
+    assert (there / "events.jsonl").read_text() == "last"
+    assert driver_at(Remote.of(f"file://{there}")) is None
+
+
+def test_a_store_that_fails_for_a_while_costs_nothing(
+    folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaky, said = Flaky(monkeypatch), []
+    with driving(folder) as mirror:
+        assert mirror is not None
+        mirror.say = said.append
+        flaky.broken.set()
+        (folder / "study.json").write_text("{}")
+        until(lambda: len(said) == 1)
+        mirror.fetch("tune/1/t/checkpoint_000001/samples.parquet")
+        mirror.settle()
+        flaky.broken.clear()
+        until((there / "study.json").exists)
+        until(lambda: said[-1].startswith("pushed again"))
+    assert said[0] == "not pushed, and tried again: connection reset by peer"
+    assert flaky.failed
+
+
+def test_what_could_not_be_written_in_the_end_is_told_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flaky = Flaky(monkeypatch)
+
+    def drive() -> None:
+        with driving(folder) as mirror:
+            assert mirror is not None
+            mirror.say = lambda _: None
+            flaky.broken.set()
+            (folder / "study.json").write_text("{}")
+
+    with pytest.raises(StorageError, match="connection reset"):
+        drive()
+    assert (folder / "study.json").exists()
+    flaky.broken.clear()
+
+
+def test_a_study_that_is_driven_elsewhere_is_refused(folder: Path, there: Path) -> None:
+    Claim(Remote.of(f"file://{there}"), Driver(7, "another-host", "2026")).take()
+    with pytest.raises(StudyError, match="driven by process 7 on another-host"), driving(folder):
+        raise AssertionError
+    with driving(folder, force=True) as mirror:
+        assert mirror is not None
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """Signals that this process gets."""
+    got: list[int] = []
+
+    def take(number: int, frame: FrameType | None) -> None:
+        del frame
+        got.append(number)
+
+    before = signal.signal(signal.SIGUSR2, take)
+    yield got
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_who_loses_the_study_ends_and_pushes_nothing(
+    folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch, told: list[int]
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 0.02)
+    said: list[str] = []
+
+    def drive() -> None:
+        with driving(folder) as mirror:
+            assert mirror is not None
+            mirror.say = said.append
+            Claim(mirror.remote, Driver(os.getpid(), "another-host", "2027")).take(force=True)
+            until(lambda: bool(told))
+            (folder / "study.json").write_text("{}")
+
+    with pytest.raises(StudyError, match="has taken the study over"):
+        drive()
+    assert len(said) == 1
+    assert not (there / "study.json").exists()
+
+
+def test_a_round_that_takes_long_does_not_let_the_claim_lapse(
+    folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 0.02)
+    pushing, done = threading.Event(), threading.Event()
+
+    def push(_: WorkingCopy) -> int:
+        pushing.set()
+        done.wait(20)
+        return 0
+
+    monkeypatch.setattr(WorkingCopy, "push", push)
+    with driving(folder) as mirror:
+        assert mirror is not None
+        assert pushing.wait(20)
+        claim = there / "claims" / mirror.claim.name
+        before = claim.stat().st_mtime_ns
+        until(lambda: claim.stat().st_mtime_ns > before)
+        done.set()
+
+
+def test_word_to_stop_comes_from_another_machine(folder: Path, there: Path) -> None:
+    with driving(folder):
+        there.mkdir(exist_ok=True)
+        (there / "stop.json").write_text('{"now": false}')
+        until((folder / "stop.json").exists)
+        assert not (there / "stop.json").exists()
+    with driving(folder):
+        assert not (folder / "stop.json").exists()  # it was for the one before
+
+
+def test_a_checkpoint_goes_after_the_journal_that_says_why(folder: Path, there: Path) -> None:
+    """Whenever this machine is lost: what the journal at the address names as the latest, is there."""
+    remote, order = Remote.of(f"file://{there}"), []
+    mirror = Mirror(WorkingCopy(folder, remote), Claim(remote, Driver.this()))
+    mirror.copy.push = lambda: order.append("push") or 0  # type: ignore[method-assign, func-returns-value]
+    mirror._delete = order.append  # type: ignore[method-assign, assignment]
+    mirror.delete("tune/1/t/checkpoint_000001/")
+    mirror._push()
+    assert order == ["push", "tune/1/t/checkpoint_000001/"]
+
+
+def epochs(folder: Path, there: Path, sers: tuple[float, ...]) -> None:
+    """What a trial leaves: checkpoints at the address, and a journal here."""
+    journal = Journal(folder / "events.jsonl")
+    journal.append(TrialStarted("0000", 0, 1, {}, 0.0, "base"))
+    for epoch, ser in enumerate(sers, start=1):
+        name = f"tune/1/trial-0000/checkpoint_{epoch:06d}"
+        make_checkpoint(there / name, epoch, ser)
+        (there / name / "resume.pt").write_bytes(b"state")
+        journal.append(EpochReported("0000", metrics(epoch, ser), name, float(epoch)))
+
+
+def left(there: Path) -> dict[str, set[str]]:
+    return {
+        one.name: {file.name for file in one.iterdir()} for one in there.rglob("checkpoint_*") if any(one.iterdir())
+    }
+
+
+def test_the_keeper_deletes_at_the_address(folder: Path, there: Path) -> None:
+    epochs(folder, there, (0.9, 0.4, 0.6, 0.5))
+    make_checkpoint(there / "tune" / "1" / "trial-0000" / "checkpoint_000009", 9, 0.1)  # the journal was not told of it
+    with driving(folder) as mirror:
+        replay = Replay(read(folder / "events.jsonl"))
+        keeper = Keeper.of(SearchConfig(), folder, replay, mirror)
+        until(lambda: len(left(there)) == 3)
+        whole = {"model.safetensors", "checkpoint.json", "samples.parquet", "resume.pt"}
+        best = left(there)["checkpoint_000002"]
+        assert left(there) == {
+            "checkpoint_000002": best,
+            "checkpoint_000003": whole,
+            "checkpoint_000004": whole,
+        }
+        until(lambda: "resume.pt" not in left(there)["checkpoint_000002"])
+        replay.add(TrialEnded("0000", "pruned", "", 9.0))
+        keeper.tidy(replay.trial("0000"))
+    assert left(there) == {"checkpoint_000004": {"checkpoint.json", "samples.parquet"}}
+
+
+def test_a_cap_counts_what_is_at_the_address(folder: Path, there: Path) -> None:
+    epochs(folder, there, (0.9, 0.5))
+    with driving(folder) as mirror:
+        keeper = Keeper(folder, cap_bytes=1.0, mirror=mirror)
+        keeper.tidy(Replay(read(folder / "events.jsonl")).trial("0000"))
+        assert keeper.total == sum(file.stat().st_size for file in (there / "tune").rglob("*") if file.is_file())
+
+
+def test_the_study_record_is_pushed_like_any_other(folder: Path, there: Path) -> None:
+    from results.study import read_study, write_study
+
+    with driving(folder):
+        write_study(folder, study_record("mine"))
+    assert read_study(there) == study_record("mine")
