@@ -9,6 +9,8 @@ Every other command pulls, reads, and pushes back what it has written itself. Wh
   study and died before it could push: it keeps what it has. Otherwise what is at the address counts.
 - The journal is pushed after `study.json` and before what is made out of it: broken off anywhere, a push leaves a
   study that reads.
+- What a person wrote and nothing can make again, `manual.json`, outlasts a push that failed: as long as it is not what
+  this machine last read or wrote at the address, the next pull leaves it, and the next push writes it.
 - An object is not read again if size and time are those of the file here. A store's clock ticks in seconds, so a file
   that was read within the moment in which it was written has another time (`Remote.download`).
 """
@@ -22,15 +24,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from datasets.files import locked
+from datasets.files import locked, write_atomically
 from datasets.storage import TRANSFERS, Entry, Remote, fetched, is_address, joined, remote_of, retried, working_folder
 from omr_model.layout import WEIGHTS
+from results.manual import MANUAL_FILE
 from results.samples import SAMPLES_FILE
 from results.study import BEST_FOLDER, ENGINE_FOLDER, EVENTS_FILE, STUDY_FILE, find_study, no_study
 
 LOCK_FILE, STOP_FILE, CLAIMS_FOLDER = "lock", "stop.json", "claims"
 FIRST = (STUDY_FILE, EVENTS_FILE)
 _ONNX = "onnx"
+_AGREED = f".{MANUAL_FILE}.stored"  # what `manual.json` was when it last was here as there; on this machine alone
 
 
 class WorkingCopy:
@@ -61,21 +65,28 @@ class WorkingCopy:
         if not there or self._is_ahead(there):
             self.known = {name: entry for name, entry in there.items() if is_mirrored(name)}
             return
+        kept = {MANUAL_FILE} if self._is_unpushed(there.get(MANUAL_FILE)) else set()
         wanted = [
             name
             for name, entry in there.items()
-            if not _is_same(self._here(name), entry, is_read(name)) and (name not in weights or self._here(name))
+            if name not in kept
+            and not _is_same(self._here(name), entry, is_read(name))
+            and (name not in weights or self._here(name))
         ]
         fetched(self.remote, wanted, self.folder)
         if not names:
             for name in self._files(checkpoints=True):
-                if name not in there:
+                if name not in there and name not in kept:
                     (self.folder / name).unlink(missing_ok=True)
+        if not kept and (not names or MANUAL_FILE in names):
+            self._agree_on(_content(self.folder / MANUAL_FILE))
         self.settle()
 
     def settle(self) -> None:
-        """What is here now is as it should be at the address."""
+        """What is here now is as it should be at the address, but for what a person wrote and no push has written."""
         self.known = {name: entry for name in self._files() if (entry := self._here(name))}
+        if _content(self.folder / MANUAL_FILE) != _content(self.folder / _AGREED):
+            self.known.pop(MANUAL_FILE, None)
 
     def push(self) -> int:
         """Write what has changed here since, and delete what is gone; how many files that were.
@@ -89,17 +100,39 @@ class WorkingCopy:
             entry = self._here(name)
             if entry is None or entry == self.known.get(name):
                 continue
+            written = _content(self.folder / name) if name == MANUAL_FILE else b""
             try:
                 self.remote.upload(self.folder / name, name)
             except FileNotFoundError:
                 continue  # it was there a moment ago
             self.known[name] = entry  # as it was before it was read: what has changed since is pushed again
             changed += 1
+            if name == MANUAL_FILE:
+                self._agree_on(written)
         for name in self.known.keys() - here:
             self.remote.delete(name)
             del self.known[name]
             changed += 1
+            if name == MANUAL_FILE:
+                self._agree_on(b"")
         return changed
+
+    def _is_unpushed(self, there: Entry | None) -> bool:
+        """Whether what a person wrote is here alone; where nobody can say, the later one counts."""
+        here, agreed = self._here(MANUAL_FILE), self.folder / _AGREED
+        if here is None:
+            return False
+        if agreed.exists():
+            return _content(self.folder / MANUAL_FILE) != _content(agreed)
+        return there is None or here.mtime > there.mtime
+
+    def _agree_on(self, written: bytes) -> None:
+        """What a person wrote is this, here and there; nothing is in neither place."""
+        agreed = self.folder / _AGREED
+        if not written:
+            agreed.unlink(missing_ok=True)
+        elif written != _content(agreed):
+            write_atomically(agreed, written)
 
     def _is_ahead(self, there: Mapping[str, Entry]) -> bool:
         """Whether the study at the address is this one, as it was some events ago."""

@@ -30,7 +30,7 @@ def driving(study: Path, force: bool = False) -> Iterator[Mirror | None]:
     """Be the one that drives the study in a folder; what mirrors it where it is kept at an address.
 
     Args:
-        force: take a study at an address from whoever drives it on another machine.
+        force: take a study at an address from whoever drives it on another machine, which takes half a minute.
 
     Raises:
         StudyError: another process is.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,7 +94,7 @@ def stop(config: ManageConfig) -> None:
     if found is None:
         raise StudyError(f"study={config.name} is not running")
     how = "now" if config.now else "with the epochs that its trials are in"
-    if found.host != socket.gethostname() or not found.pid:
+    if not found.is_here:
         _leave_word(folder, config.now)
         print(f"{config.name} ends {how}, as soon as {found} reads {STOP_FILE}")
         return

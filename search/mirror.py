@@ -4,30 +4,37 @@ Each round, a few seconds apart, it fetches what trials read (reports are made o
 then deletes checkpoints that are not needed any more: the journal at the address always names some that are there. A
 trial's checkpoint is at the address before Tune tells the driver of it, so the journal never names one too early.
 
-A store that cannot be reached keeps nobody waiting: all is on this machine's disk, and the next round tries again.
-The journal is written whole each time, so rounds get longer apart as they take longer.
+A store that cannot be reached costs nothing but time: all is on this machine's disk, and the next round tries again.
+The search itself waits only as a trial ends, for what that has read (`settle`), and gives up after a few tries. The
+journal is written whole each time, so rounds get longer apart as they take longer. Of many deletions each round does
+some, several checkpoints at a time: the journal at the address does not fall behind because of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datasets.errors import StorageError, StudyError
 from datasets.files import locked, write_atomically
-from datasets.storage import Remote, fetched, retried
+from datasets.storage import TRANSFERS, Entry, Remote, fetched, retried
 from results.study import ENGINE_FOLDER
 from results.working_copy import CLAIMS_FOLDER, STOP_FILE, WorkingCopy, pull_lock
 from search.claim import HEARTBEAT, Claim, Driver
 
-BETWEEN, SHARE, LONGEST = 5.0, 10.0, 60.0  # seconds between two rounds; they take no more than a tenth of the time
+BETWEEN, SHARE = 5.0, 10.0  # seconds between two rounds, at least so many times what one took: a tenth of the time
+LONGEST = 60.0  # seconds between two tries while the store fails
 LAST_TRIES = 8
+MOST_DELETED = 200  # files and folders a round
 
 
 class Mirror:
@@ -50,7 +57,7 @@ class Mirror:
         self.lost: StudyError | None = None
         self.discarded = False
         self._fetches: list[str] = []
-        self._deletions: list[str] = []
+        self._deletions: deque[str] = deque()
         self._queue, self._round, self._fetching = threading.Lock(), threading.Lock(), threading.Lock()
         self._closing, self._closed = threading.Event(), threading.Event()
         self._failing = False
@@ -88,9 +95,14 @@ class Mirror:
             return 0
         return sum(entry.size for name, entry in there.items() if name not in without)
 
-    def checkpoint_files(self) -> list[str]:
-        """The files of all checkpoints at the address, relative to the engine's folder."""
-        return list(retried(self.remote.at(ENGINE_FOLDER).files))
+    def checkpoint_files(self) -> dict[str, Entry]:
+        """The files of all checkpoints at the address, by their names in the study.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        there = retried(self.remote.at(ENGINE_FOLDER).files)
+        return {f"{ENGINE_FOLDER}/{name}": entry for name, entry in there.items()}
 
     def settle(self) -> None:
         """Bring now what is to be brought; what cannot be is left for later."""
@@ -122,7 +134,7 @@ class Mirror:
         try:
             if not self.discarded:
                 with self._round:
-                    retried(self._push, LAST_TRIES)
+                    retried(lambda: self._push(None), LAST_TRIES)
         except StorageError as error:
             name = self.copy.folder.name
             raise StorageError(
@@ -153,7 +165,6 @@ class Mirror:
                 self.say(f"pushed again to {self.remote.address}")
             self._failing = False
             pause = max(BETWEEN, SHARE * (time.monotonic() - began))
-            pause = min(pause, max(BETWEEN, LONGEST))
 
     def _live(self) -> None:
         """Renew the claim, however long a round takes, and end the search if it is lost."""
@@ -169,8 +180,11 @@ class Mirror:
             except Exception:  # of the store: the next one may succeed, long before the claim lapses
                 continue
 
-    def _push(self) -> None:
+    def _push(self, most: int | None = MOST_DELETED) -> None:
         """One round.
+
+        Args:
+            most: deletions; None is all of them.
 
         Raises:
             StudyError: the study is another process's.
@@ -180,13 +194,10 @@ class Mirror:
             raise self.lost
         self._look_for_stop()
         with self._queue:
-            deletions = list(self._deletions)
+            deletions = list(itertools.islice(self._deletions, most))
         self._fetch()
         self.copy.push()
-        for name in deletions:
-            self._delete(name)
-            with self._queue:
-                self._deletions.remove(name)
+        self._delete_first(deletions)
 
     def _fetch(self) -> None:
         with self._fetching:
@@ -195,6 +206,34 @@ class Mirror:
             fetched(self.remote, names, self.copy.folder)
             with self._queue:
                 del self._fetches[: len(names)]
+
+    def _delete_first(self, names: Sequence[str]) -> None:
+        """Delete the first of the queue, of one checkpoint in their order; what cannot be comes to its front again."""
+        if not names:
+            return
+        checkpoints: dict[str, list[str]] = {}
+        for name in names:
+            checkpoints.setdefault(name.rpartition("/")[0], []).append(name)
+        with ThreadPoolExecutor(min(TRANSFERS, len(checkpoints))) as pool:
+            tried = list(pool.map(self._delete_in_order, checkpoints.values()))
+        with self._queue:
+            for _ in names:
+                self._deletions.popleft()
+            self._deletions.extendleft(reversed([name for left, _ in tried for name in left]))
+        for _, error in tried:
+            if error is not None:
+                raise error
+
+    def _delete_in_order(self, names: Sequence[str]) -> tuple[Sequence[str], Exception | None]:
+        """What is left of the names, and why."""
+        for done, name in enumerate(names):
+            if self.lost is not None:
+                return names[done:], self.lost
+            try:
+                self._delete(name)
+            except Exception as error:  # of the store, the disk
+                return names[done:], error
+        return [], None
 
     def _delete(self, name: str) -> None:
         if name.endswith("/"):
@@ -218,8 +257,8 @@ def mirrored(folder: Path, remote: Remote, driver: Driver, force: bool) -> Itera
         StorageError: the address cannot be read or written.
     """
     claim = Claim(remote, driver)
-    claim.take(force)
     try:
+        claim.take(force)
         copy = WorkingCopy(folder, remote)
         with locked(pull_lock(folder), on_wait=lambda: None):
             copy.pull()

@@ -27,7 +27,7 @@ from search.config import AUTO, SearchConfig
 from search.cost import Measurement
 from search.footprint import size_of
 from search.measure import Job, measure, visible_gpus
-from search.resources import Machine, capacity, on_its_device, share_of_a_gpu
+from search.resources import Machine, capacity, cores_here, on_its_device, share_of_a_gpu
 from search.space import SearchSpace
 
 COUNTS = (2, 3, 4, 6, 8)
@@ -183,7 +183,7 @@ def packed(
     packing = recorded(config.folder(), gpu)
     if packing is None:
         say("measuring how many trials a GPU has room for")
-        there = capacity(config.cluster, Machine(_cores(), max(1, len(visible_gpus(len(gpus))))))
+        there = capacity(config.cluster, Machine(cores_here(), max(1, len(visible_gpus(len(gpus))))))
         cores = max(1, there.cpus // max(1, there.gpus))
         most = min(cores // (config.trial.cpus or 1), config.budget.trials or max(COUNTS))
         meter = meter or gpu_meter(config, corpus, cores)
@@ -201,7 +201,3 @@ def recorded(folder: Path, gpu: str) -> Packing | None:
 
 def _with(config: SearchConfig, gpus: float | None) -> SearchConfig:
     return replace(config, trial=replace(config.trial, gpus=gpus))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -104,11 +104,15 @@ def this_machine() -> Machine:
     """Cores that this process may use, and GPUs that it sees."""
     import torch  # takes seconds: not before it must
 
+    return Machine(cores_here(), torch.cuda.device_count())
+
+
+def cores_here() -> int:
+    """Cores that this process may use."""
     try:
-        cores = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
-        cores = os.cpu_count() or 1
-    return Machine(cores, torch.cuda.device_count())
+        return os.cpu_count() or 1
 
 
 def capacity(config: ClusterConfig, machine: Machine) -> Machine:

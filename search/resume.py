@@ -14,6 +14,7 @@ from datasets.command_line import parse, typed
 from datasets.errors import ConfigError, StudyError
 from datasets.files import write_atomically
 from datasets.shards import PreparedCorpus
+from datasets.storage import is_address
 from results.journal import SessionEnded, SessionStarted, read
 from results.log_records import FINISHED
 from results.log_study import study_entry
@@ -58,7 +59,8 @@ class Resumed:
         record: as it was begun.
         config: as it goes on, with the budget and the rounds of repeats that it has now.
         extended: it is to have more than before, or its best are trained again in another way.
-        force: go on although code or corpus have changed.
+        force: go on although code, corpus or packages have changed; and, where the study is at an address, take it
+            from a process that drives it elsewhere, alive or dead (`search.claim`). There is no word for one alone.
     """
 
     record: StudyRecord
@@ -69,6 +71,9 @@ class Resumed:
 
 def study_to_resume(words: Sequence[str]) -> Resumed:
     """The study that `resume=NAME extend=+20 force=true` and further words name.
+
+    `force=true` says two things (`Resumed.force`): what has changed since is accepted, and a study at an address is
+    taken from whoever drives it.
 
     Raises:
         ConfigError: a word that a study cannot be resumed with.
@@ -89,8 +94,10 @@ def study_to_resume(words: Sequence[str]) -> Resumed:
                 f"{', '.join(prefix.rstrip('.') for prefix in MAY_CHANGE)}"
             )
     studies = named.get("paths.studies", DEFAULT_STUDIES)
-    restore_record(bring_study(studies, name))
-    folder = find_study(studies, name)
+    folder = bring_study(studies, name)
+    restore_record(folder)
+    if not (is_address(studies) and Path(name).name == name and (folder / STUDY_FILE).is_file()):
+        folder = find_study(studies, name)  # else it would be brought again
     record = read_study(folder)
     config = typed(SearchConfig(), record.config)
     config = replace(config, study=name, paths=replace(config.paths, studies=studies))

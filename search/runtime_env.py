@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import ConfigError
-from datasets.storage import is_address
+from datasets.storage import READ_ONCE, is_address
 from results.provenance import CODE_VARIABLE, NO_CODE, collect, told_version
 from search.config import SearchConfig
 
-PASSED = ("AWS_", "MLFLOW_", "WANDB_")
+PASSED = (*READ_ONCE, "MLFLOW_", "WANDB_")
 """Beginnings of the variables that go with the search. They are seen by whoever has the cluster's token."""
 SECONDS_TO_STOP = 60  # after `ray job stop`, before SIGKILL; Ray's own are 3, and `trial.grace_seconds` must fit in
 COPIES = "runtime_resources"  # the folder in which Ray keeps copies of code, as long as a job needs them

@@ -27,6 +27,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from datasets.seeds import seed_from
 from results.ranking import BASE
 from search.engine.exploration import Exploration
+from search.engine.keeper import TAKEN_FROM, TAKEN_OVER
 from search.engine.searcher import ADOPTED, CHECKPOINTS, EXCHANGED, METRIC, NUMBER, SETTINGS, STEP, is_epoch
 from search.engine.stop import Stop
 from search.space import ORIGIN
@@ -122,7 +123,7 @@ class Population(FIFOScheduler):
     def _take_over(self, trial: Trial, donor: Trial, epoch: int, random: Random) -> None:
         number = donor.config[NUMBER]
         settings = self.exploration.explore(donor.config[SETTINGS], random)
-        origin = f"trial {number} after epoch {epoch}"
+        origin = TAKEN_FROM.format(number=number, epoch=epoch)
         trial.set_config({**trial.config, SETTINGS: settings, ORIGIN: origin, ADOPTED: number})  # type: ignore[no-untyped-call]
         _adopt_checkpoint(trial, donor, epoch)
 
@@ -147,7 +148,7 @@ def _adopt_checkpoint(trial: Trial, donor: Trial, epoch: int) -> None:
     assert manager is not None
     files = given.checkpoint.filesystem
     assert files is not None
-    path = str(PurePosixPath(str(trial.path)) / f"checkpoint_of_trial_{donor.config[NUMBER]}_after_{epoch}")
+    path = str(PurePosixPath(str(trial.path)) / TAKEN_OVER.format(number=donor.config[NUMBER], epoch=epoch))
     files.create_dir(path)
     pyarrow.fs.copy_files(given.checkpoint.path, path, source_filesystem=files, destination_filesystem=files)
     taken = copy.copy(given)

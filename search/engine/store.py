@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,5 +39,6 @@ class Store:
         if mirror is None:
             return cls(there, folder / SCRATCH, None, str(folder / ENGINE_FOLDER), None)
         remote = mirror.remote
-        scratch = Path(tempfile.gettempdir()) / f"omr-search-{config.study}"
+        own = f"omr-search-{os.getuid()}-{config.study}"  # in a folder that all users of a node share
+        scratch = Path(tempfile.gettempdir()) / own
         return cls(there, scratch, remote.address, remote.path(ENGINE_FOLDER), remote.filesystem)

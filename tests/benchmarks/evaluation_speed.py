@@ -282,12 +282,13 @@ def _to_the_end(task: Task, way: Callable[[], object]) -> Callable[[], object]:
 def _told(config: EvaluationSpeedConfig, task: Task) -> str:
     ids_BTS, _ = write(task.model, task.staves.image[:64])
     steps = [row.index(EOS) + 1 if EOS in row else len(row) for row in ids_BTS[..., 0].tolist()]
-    same = [one.symbols for one in ours(task, config.batch)] == [one.symbols for one in anew(task, REFERENCE_BATCH)]
+    pairs = zip(ours(task, config.batch), anew(task, REFERENCE_BATCH), strict=True)
+    others = sum(one.symbols != other.symbols for one, other in pairs)  # in bf16 a tie falls as batches round it
     device = torch.cuda.get_device_name() if task.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     return (
         f"{config.size}, {config.staves} staves of {statistics.mean(steps):.1f} symbols with their end "
         f"({min(steps)} to {max(steps)}), {task.precision}, {device}; "
-        f"{'the same symbols are read' if same else 'NOT the same symbols are read'}"
+        f"{others} of them read otherwise than by the recipe"
     )
 
 

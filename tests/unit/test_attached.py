@@ -287,6 +287,8 @@ def test_what_a_job_writes_must_last(tmp_path: Path) -> None:
 def test_what_goes_with_a_search() -> None:
     environment = {"AWS_ACCESS_KEY_ID": "k", "AWS_ENDPOINT_URL": "http://x", "HOME": "/root", "OMR_SEARCH_CACHE": "/c"}
     assert passed(environment) == {"AWS_ACCESS_KEY_ID": "k", "AWS_ENDPOINT_URL": "http://x"}
+    others = {"GOOGLE_APPLICATION_CREDENTIALS": "/keys.json", "AZURE_STORAGE_ACCOUNT": "mine"}
+    assert passed(others) == others
     assert {"corpora", "studies"} <= set(excluded())
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def test_stop_refuses_where_there_is_nothing_to_stop_and_leaves_word_elsewhere(
     assert "process 7 on another-host" in capsys.readouterr().out
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    monkeypatch.setattr(manage, "driver", lambda _: Driver(ended.pid, socket.gethostname(), "today"))
+    monkeypatch.setattr(manage, "driver", lambda _: replace(Driver.this(), pid=ended.pid))
     with pytest.raises(StudyError, match=rf"process {ended.pid} on .* could not be told .No such process"):
         stop(ManageConfig(name="dead", studies=str(studies)))
 

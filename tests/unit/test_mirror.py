@@ -19,7 +19,7 @@ from results.replay import Replay
 from results.working_copy import WorkingCopy
 from search import mirror as module
 from search.claim import Claim, Driver, driver_at
-from search.config import SearchConfig
+from search.config import DiskConfig, SearchConfig
 from search.engine.keeper import Keeper
 from search.lock import driver, driving
 from search.mirror import Mirror
@@ -33,6 +33,8 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.storage.LONGEST_PAUSE", 0.0)
     monkeypatch.setattr(module, "BETWEEN", 0.02)
     monkeypatch.setattr(module, "LONGEST", 0.05)
+    monkeypatch.setattr(module, "SHARE", 1.0)
+    monkeypatch.setattr("search.claim.HANDOVER", 0.0)
 
 
 @pytest.fixture
@@ -204,6 +206,67 @@ def test_a_checkpoint_goes_after_the_journal_that_says_why(folder: Path, there: 
     assert order == ["push", "tune/1/t/checkpoint_000001/"]
 
 
+@pytest.fixture
+def mirror(folder: Path, there: Path) -> Mirror:
+    """One whose rounds are made by hand."""
+    remote = Remote.of(f"file://{there}")
+    return Mirror(WorkingCopy(folder, remote), Claim(remote, Driver.this()))
+
+
+def test_a_round_deletes_no_more_than_some(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_DELETED", 3)
+    deleted: list[str] = []
+    mirror._delete = deleted.append  # type: ignore[method-assign, assignment]
+    names = [f"tune/1/t/checkpoint_{epoch:06d}/{part}" for epoch in range(3) for part in ("resume.pt", "")]
+    for name in names:
+        mirror.delete(name)
+    mirror._push(3)
+    assert sorted(deleted) == sorted(names[:3])
+    mirror._push(3)
+    assert sorted(deleted) == sorted(names)
+    mirror.delete("tune/1/t/checkpoint_000009/")
+    mirror._push(None)
+    assert deleted[-1] == "tune/1/t/checkpoint_000009/"
+
+
+def test_of_one_checkpoint_all_is_deleted_in_order_and_what_failed_comes_first_again(mirror: Mirror) -> None:
+    deleted: list[str] = []
+    broken = {"a/resume.pt", "c/"}
+
+    def delete(name: str) -> None:
+        if name in broken:
+            raise StorageError("connection reset")
+        deleted.append(name)
+
+    mirror._delete = delete  # type: ignore[method-assign]
+    for name in ("a/resume.pt", "b/resume.pt", "a/", "c/", "b/"):
+        mirror.delete(name)
+    with pytest.raises(StorageError, match="connection reset"):
+        mirror._push()
+    mirror.delete("d/")
+    assert deleted == sorted(deleted, key=["b/resume.pt", "b/"].index)
+    assert list(mirror._deletions) == ["a/resume.pt", "a/", "c/", "d/"]
+    broken.clear()
+    mirror._push()
+    assert deleted.index("a/resume.pt") < deleted.index("a/")
+    assert not mirror._deletions
+
+
+def test_who_has_lost_the_study_deletes_nothing_more(mirror: Mirror) -> None:
+    deleted: list[str] = []
+
+    def delete(name: str) -> None:
+        deleted.append(name)
+        mirror.lost = StudyError("another process has taken the study over")
+
+    mirror._delete = delete  # type: ignore[method-assign]
+    mirror.delete("a/resume.pt")
+    mirror.delete("a/")
+    with pytest.raises(StudyError, match="taken the study over"):
+        mirror._push()
+    assert deleted == ["a/resume.pt"]
+
+
 def epochs(folder: Path, there: Path, sers: tuple[float, ...]) -> None:
     """What a trial leaves: checkpoints at the address, and a journal here."""
     journal = Journal(folder / "events.jsonl")
@@ -239,6 +302,38 @@ def test_the_keeper_deletes_at_the_address(folder: Path, there: Path) -> None:
         replay.add(TrialEnded("0000", "pruned", "", 9.0))
         keeper.tidy(replay.trial("0000"))
     assert left(there) == {"checkpoint_000004": {"checkpoint.json", "samples.parquet"}}
+
+
+def test_a_keeper_that_takes_a_study_up_again_asks_once_and_deletes_what_is_there(
+    folder: Path, there: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs(folder, there, (0.9, 0.4, 0.6, 0.5))
+    (there / "tune/1/trial-0000/checkpoint_000002/resume.pt").unlink()  # the session before has deleted it
+    config = SearchConfig(disk=DiskConfig(cap=1.0))
+    monkeypatch.setattr(Mirror, "size", lambda *_: pytest.fail("one checkpoint was asked for"))
+    keeper = Keeper.of(config, folder, Replay(read(folder / "events.jsonl")), mirror)
+    assert list(mirror._deletions) == ["tune/1/trial-0000/checkpoint_000001/"]
+    mirror._push()
+    assert keeper.total == sum(file.stat().st_size for file in (there / "tune").rglob("*") if file.is_file())
+
+
+def test_what_a_trial_of_a_population_took_over_goes_from_the_address(
+    folder: Path, there: Path, mirror: Mirror
+) -> None:
+    epochs(folder, there, (0.9, 0.8))
+    copy = there / "tune/1/trial-0000/checkpoint_of_trial_3_after_2"
+    make_checkpoint(copy, 2, 0.1)
+    replay = Replay(read(folder / "events.jsonl"))
+    keeper = Keeper(folder, mirror=mirror)
+    replay.add(TrialStarted("0000", 0, 1, {}, 2.0, "trial 3 after epoch 2"))
+    for epoch in (3, 4, 5):
+        name = f"tune/1/trial-0000/checkpoint_{epoch:06d}"
+        replay.add(EpochReported("0000", metrics(epoch, 0.5), name, float(epoch)))
+        keeper.tidy(replay.trial("0000"))
+        told = list(mirror._deletions).count("tune/1/trial-0000/checkpoint_of_trial_3_after_2/")
+        assert told == (epoch >= 4)  # once
+    mirror._push()
+    assert not copy.exists()
 
 
 def test_a_cap_counts_what_is_at_the_address(folder: Path, there: Path) -> None:

@@ -19,6 +19,7 @@ from datasets.storage import Remote, retried, working_folder
 from results import working_copy
 from results.gather import GatherConfig, gather, gather_reports
 from results.journal import read
+from results.manual import read_manual, write_manual
 from results.study import find_study
 from results.working_copy import WorkingCopy, bring_studies, bring_study, is_mirrored, is_weights, opened_study
 from tests.studies import FakeTrial, make_study
@@ -174,6 +175,44 @@ def test_what_changed_at_the_address_comes(studies: str, tmp_path: Path) -> None
     (there / "manual.json").unlink()
     find_study(studies, "demo")
     assert not (folder / "manual.json").exists()
+
+
+def test_a_rating_that_could_not_be_written_stays_and_goes_with_the_next_push(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "shared" / "demo" / "manual.json"
+    with opened_study(studies, "demo") as folder:
+        write_manual(folder, "fake_00000", 1.0)
+    assert there.read_bytes() == (folder / "manual.json").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise StorageError("connection reset")
+
+    def rate() -> None:
+        with opened_study(studies, "demo") as folder:
+            write_manual(folder, "fake_00001", 3.0)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Remote, "write", fail)
+        broken.setattr(working_copy, "retried", lambda action: action())
+        with pytest.raises(StorageError, match="connection reset"):
+            rate()
+    later = time.time() + 60
+    os.utime(there, (later, later))  # no clock is asked who is right
+    ratings = {"fake_00000": 1.0, "fake_00001": 3.0}
+    assert read_manual(find_study(studies, "demo")) == ratings
+    with opened_study(studies, "demo"):
+        pass
+    assert read_manual(there.parent) == ratings
+    there.write_text('{"fake_00002": 2.0}')  # now it is another machine's again
+    assert read_manual(find_study(studies, "demo")) == {"fake_00002": 2.0}
+
+
+def test_a_first_rating_that_is_here_alone_is_not_deleted(studies: str, tmp_path: Path) -> None:
+    write_manual(find_study(studies, "demo"), "fake_00001", 3.0)  # and then the process was killed
+    with opened_study(studies, "demo"):
+        pass
+    assert read_manual(tmp_path / "shared" / "demo") == {"fake_00001": 3.0}
 
 
 def test_a_journal_that_is_ahead_stays(studies: str, tmp_path: Path) -> None:
