@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from datasets.storage import joined, place_of
 from results.evidence import Decision, decisions_of
 from results.gather import Tables, gather
 from results.log_format import LINE_WIDTH
@@ -64,7 +65,7 @@ def study_entry(folder: Path, *, reason: str | None = None, tables: Tables | Non
         ser_low=ser_low,
         ser_high=ser_high,
         manual=None if best is None else read_manual(folder).get(best.trial_id),
-        folder=_relative(folder),
+        folder=_where(folder),
         verdict=textwrap.fill(_one_line(text), LINE_WIDTH, break_long_words=False, break_on_hyphens=False),
     )
 
@@ -158,7 +159,10 @@ def _command(command_line: str) -> str:
     return _one_line(shlex.join([Path(program).name, *words]))
 
 
-def _relative(folder: Path) -> str:
+def _where(folder: Path) -> str:
+    """An address where the study is kept at one, and not that of this machine's copy."""
+    if isinstance(place := place_of(folder.parent), str):
+        return joined(place, folder.name)
     resolved = folder.resolve()
     return str(resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else resolved)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.storage import ADDRESS_FILE
 from results.evidence import decisions_of
 from results.gather import gather
 from results.journal import SessionEnded, SessionStarted, to_line
@@ -51,6 +52,11 @@ def test_a_finished_study_says_all_that_the_log_is_to_hold(studies: Path) -> Non
 def test_a_study_in_the_repository_is_named_by_its_place_there(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("results.log_study.ROOT", studies.parent.resolve())
     assert study_entry(studies / "demo").folder == "studies/demo"
+
+
+def test_a_study_at_an_address_is_named_by_that(studies: Path) -> None:
+    (studies / ADDRESS_FILE).write_text("s3://bucket/studies")
+    assert study_entry(studies / "demo").folder == "s3://bucket/studies/demo"
 
 
 @pytest.mark.parametrize(
