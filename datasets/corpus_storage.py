@@ -74,8 +74,11 @@ def publish(folder: Path, address: str) -> None:
         StorageError: the address cannot be written.
     """
     remote, text = Remote.of(address), (folder / FILE_NAME).read_bytes()
-    if retried(lambda: remote.read(FILE_NAME)) == text:
+    there = retried(lambda: remote.read(FILE_NAME))
+    if there == text:
         return
+    if there is not None:  # or its shards would be compared with hashes of others
+        retried(lambda: remote.delete(FILE_NAME))
     names = [shard.file for shard in _own_shards(Manifest.read(folder))]
     names += [REJECTS_NAME] if (folder / REJECTS_NAME).exists() else []
     if names:
