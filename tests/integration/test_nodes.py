@@ -18,6 +18,7 @@ import pytest
 from results.journal import SessionEnded, read
 from results.provenance import CODE_VARIABLE
 from results.study import read_study
+from search.engine.cluster import OPEN_TO_THE_NETWORK
 from search.runtime_env import runtime_env
 from tests.attached import EPOCHS, PATIENCE, TRIALS, Search, searching
 from tests.end_to_end.commands import ROOT
@@ -28,6 +29,8 @@ def new_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes a cluster with so many nodes of one core beside a head without any, or a head alone that has one."""
     for name in ("RAY_memory_monitor_refresh_ms", "RAY_USAGE_STATS_ENABLED"):
         monkeypatch.setenv(name, "0")
+    monkeypatch.delenv(OPEN_TO_THE_NETWORK, raising=False)  # as an earlier test's own Ray in this process leaves both
+    monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", True)
     from ray._private.authentication import authentication_token_setup
     from ray.cluster_utils import Cluster
 
