@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What keeps any file from being written, and not just one of some name."""
@@ -23,9 +24,17 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # its own may be as long as names can be
     temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
+    with replacing(path, temporary) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` at the end of the block, once it is on the disk; after an error it
+    is gone, and what was there stays."""
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from datasets.files import locked
+from datasets.files import locked, replacing
 from datasets.shards import Staves
 
 Pictures = npt.NDArray[np.uint8]
@@ -81,16 +80,9 @@ def _make(path: Path, staves: Staves, shape: tuple[int, int, int]) -> None:
     if free < size + SPARE:
         raise OSError(0, f"{size / 2**30:.1f} GiB would leave too little of the {free / 2**30:.1f} GiB that are free")
     temporary = path.with_suffix(".tmp")  # of nobody else: the lock is held; what a killed process left is written over
-    try:
-        with temporary.open("wb") as file:
-            for index in range(len(staves)):
-                file.write(staves.image(index).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, temporary) as file:
+        for index in range(len(staves)):
+            file.write(staves.image(index).tobytes())
 
 
 @cache

@@ -8,6 +8,7 @@ T positions, V entries of a branch's vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,9 +64,12 @@ class TrOMRLoss(nn.Module):
             branch: self._cross_entropy(branch, scores, getattr(batch, branch)[:, 1:].masked_fill(~valid_BT, _IGNORED))
             for branch, scores in logits.items()
         }
-        consistency = self._consistency(logits, valid_BT)
-        total = self.config.alpha * sum(parts.values()) + self.config.beta * consistency
-        return Losses(total=total, consistency=consistency, **parts)
+        return self.weighted(parts, self._consistency(logits, valid_BT))
+
+    def weighted(self, cross_entropies: Mapping[str, Tensor], consistency: Tensor) -> Losses:
+        """The parts, cross entropies by branch, with the sum that is minimised."""
+        total = self.config.alpha * sum(cross_entropies.values()) + self.config.beta * consistency
+        return Losses(total=total, consistency=consistency, **cross_entropies)
 
     def _cross_entropy(self, branch: str, scores_BTV: Tensor, target_BT: Tensor) -> Tensor:
         scores_NV, target_N = scores_BTV.float().flatten(0, 1), target_BT.flatten()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from datasets.vocabulary import PAD
 from omr_model.config import BRANCHES
 from omr_model.decoder import Logits
-from omr_model.loss import Losses, TrOMRLoss
+from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
 from omr_model.model import Batch
 from omr_model.parallel import Parallel
 
@@ -43,13 +43,11 @@ class WholeLoss(nn.Module):
         own = self.loss(logits, batch)
         weights = position_weights(self.loss, batch)
         factors = self.parallel.world * weights / self.parallel.sum(weights)
-        parts = {name: getattr(own, name) * factor for name, factor in zip(PARTS, factors, strict=True)}
-        config = self.loss.config
-        cross_entropies = sum(parts[branch] for branch in BRANCHES)
-        return Losses(total=config.alpha * cross_entropies + config.beta * parts["consistency"], **parts)
+        *branches, consistency = [getattr(own, part) * factor for part, factor in zip(PARTS, factors, strict=True)]
+        return self.loss.weighted(dict(zip(BRANCHES, branches, strict=True)), consistency)
 
 
-PARTS = (*BRANCHES, "consistency")
+PARTS = LOSS_PARTS[1:]  # all but their weighted sum
 
 
 def position_weights(loss: TrOMRLoss, batch: Batch) -> Tensor:
