@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from search.optuna_study import NUMBER
 from search.recovery import _replayed
 from search.rules import Action, build_rule
 from tests.end_to_end.pretended_search import Pretence, drive, link_of
+from tests.processes import family, name_of
 
 PRELOADED = ["tests.end_to_end.pretended_search", "results.figures", "ray.tune", "search.engine.tuning"]
 PATIENCE = 400.0  # seconds, after which a search that should have done something is taken for hung
@@ -199,27 +200,14 @@ class Case:
         return session
 
 
-def family(pid: int) -> Iterator[tuple[int, str]]:
-    """Everything that a process has started, by id and name; what ends meanwhile is left out."""
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                yield child, command
-                yield from family(child)
-    except (FileNotFoundError, ProcessLookupError):
-        return
-
-
 def victim(session: Session, kind: str, case: Case) -> int | None:
     """The process of a kind: driver, trial, raylet, gcs_server; None if there is none now."""
     if kind == "driver":
         return session.pid
-    members = dict(family(session.pid))
+    alive = {process.pid: name_of(process) for process in family(session.pid)}
     if kind == "trial":
-        pids = [pid for _, _, pid in case.trained()[-1:] if pid in members]
-        return pids[0] if pids else None
-    return next((pid for pid, command in members.items() if re.search(rf"/{kind}( |$)", command)), None)
+        return next((pid for _, _, pid in case.trained()[-1:] if pid in alive), None)
+    return next((pid for pid, name in alive.items() if name == kind), None)
 
 
 @dataclass(frozen=True)

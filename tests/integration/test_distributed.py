@@ -37,8 +37,8 @@ from search.engine.trial import TrialJob
 from search.engine.tuning import run_trials
 from search.outcome import Outcome
 from search.space import SearchSpace
-from tests.integration.test_ray_safety import LOOPBACK, family, listening
 from tests.models import SMALL
+from tests.processes import LOOPBACK, family, listening
 
 TARGET = "optimizer.weight_decay"
 DIES, RUNS_OUT = 0.05, 0.02
@@ -166,10 +166,10 @@ def test_nobody_else_can_reach_the_processes_and_none_is_left(study: Path) -> No
     notes = list((study / "notes").glob("listening-*"))
     assert notes
     for note in notes:
-        assert set(note.read_text().split()) <= set(LOOPBACK)
+        assert set(note.read_text().split()) <= LOOPBACK
     pids = {int(pid) for note in (study / "notes").glob("workers-*") for pid in note.read_text().split()}
     assert len(pids) >= 4  # those that were killed among them
     deadline = time.monotonic() + 20
-    while (left := pids & set(family(os.getpid()))) and time.monotonic() < deadline:
+    while (left := pids & {process.pid for process in family(os.getpid())}) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left

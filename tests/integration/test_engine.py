@@ -51,8 +51,8 @@ from search.outcome import Outcome
 from search.resources import concurrent_trials, trial_resources
 from search.rules import rungs
 from search.space import SearchSpace
-from tests.integration.test_ray_safety import LOOPBACK, listening
 from tests.models import SMALL
+from tests.processes import LOOPBACK, listening
 
 EPOCHS = 6
 TARGET = "model.decoder.dropout"
@@ -319,7 +319,7 @@ def test_our_gauges_are_among_the_metrics_that_ray_exports(exported: set[str], s
 
 def test_with_its_dashboard_ray_is_for_this_machine_alone(cluster: Cluster) -> None:
     assert cluster.dashboard
-    assert listening(os.getpid()) <= set(LOOPBACK)
+    assert listening(os.getpid()) <= LOOPBACK
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # TensorBoard's own

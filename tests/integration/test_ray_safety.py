@@ -10,7 +10,7 @@ import signal
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from ray import tune
 from search.config import ClusterConfig
 from search.engine.cluster import local_cluster
 from search.engine.watchdog import Watchdog
+from tests.processes import LOOPBACK, listening
 
 STANDS_STILL, LAST = 2, 4
-LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
-LISTENS = "0A"
 
 
 class Inspector(tune.Callback):
@@ -39,27 +38,6 @@ class Inspector(tune.Callback):
         if result["epoch"] == 1:
             self.addresses = listening(os.getpid())
             self.adjustments = {Path(f"/proc/{result['pid']}/oom_score_adj").read_text().strip()}
-
-
-def family(pid: int) -> Iterator[int]:
-    """A process and all that it has started."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from family(int(child))
-
-
-def listening(root: int) -> set[str]:
-    """The addresses, in the kernel's hexadecimal, at which a process and all that it has started listen."""
-    sockets = set()
-    for pid in family(root):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                sockets.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-            except FileNotFoundError:
-                continue
-    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
-    return {line[1].partition(":")[0] for line in lines if line[3] == LISTENS and line[9] in sockets}
 
 
 def test_ray_is_for_this_machine_alone_and_a_trial_that_hangs_is_taken_up_again(tmp_path: Path) -> None:
@@ -94,7 +72,7 @@ def test_ray_is_for_this_machine_alone_and_a_trial_that_hangs_is_taken_up_again(
         tuner.fit()
     assert stat.filemode(logs.st_mode) == "drwx------"
     assert inspector.addresses
-    assert inspector.addresses <= set(LOOPBACK)
+    assert inspector.addresses <= LOOPBACK
     assert inspector.adjustments == {"1000"}  # the kernel takes a trial before the search
     assert said == ["trial   7  no report for 0.05 minutes: its process is killed"]
     assert inspector.epochs == [1, 2, 3, 4]  # the first one's checkpoint was enough
