@@ -124,9 +124,9 @@ class Slurm:
         )
         python = (
             f'if [ "$1" = -c ]; then exec {shlex.quote(shutil.which("python3") or "python3")} "$@"; fi\n'
-            f'echo "python $*" >>{self.said}\n'
             f"trap 'echo told >>{self.said}; exit 130' USR1\n"
-            "[[ $* == *finish* ]] && exit 0\n"
+            f'echo "python $*" >>{self.said}\n'
+            "[[ $* == *resume=* ]] && exit 0\n"
             "sleep 30 & wait"
         )
         say(self.bin, "python", python)
@@ -182,7 +182,7 @@ def test_the_batch_script_queues_itself_again_when_its_time_is_up_and_goes_on(tm
     study.mkdir(parents=True)
     (study / "study.json").touch()
     slurm.said.unlink()
-    batch = slurm.start("space=dropout", "finish")
+    batch = slurm.start("space=dropout")
     try:
         assert batch.wait(60) == 0
     finally:
