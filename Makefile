@@ -19,8 +19,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade --editable '.[dev]'
 	touch $@
 
-search: setup  ## run a search: make search, or make search SPACE=dropout
-	$(BIN)/python -m search.run space=$(SPACE)
+search: setup  ## run a search: make search SPACE=dropout ARGS="budget.trials=3"
+	$(BIN)/python -m search.run space=$(SPACE) $(ARGS)
 
 test: setup  ## pass the whole test suite: unit tests on all cores, then two halves side by side
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --maxprocesses 4

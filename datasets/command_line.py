@@ -15,6 +15,7 @@ import errno
 import functools
 import inspect
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Sequence
@@ -30,7 +31,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from datasets.errors import ConfigError, OmrError
+from datasets.errors import ChoiceError, ConfigError, OmrError
+from datasets.field_help import field_helps, shown
 from datasets.files import DISK_ERRORS
 
 Config = TypeVar("Config")
@@ -48,7 +50,7 @@ def main(
 ) -> NoReturn:
     """Run `tool` on its default with the `field=value` words of the command line laid over it, then exit.
 
-    `--help` prints the tool's docstring and the fields with their defaults.
+    `--help` prints the tool's docstring and the fields.
 
     Args:
         default: what the words are laid over, or a function that chooses it by the words.
@@ -74,7 +76,7 @@ def guarded(run: Callable[[], None]) -> NoReturn:
     except OmrError as error:
         fail(str(error))
     except BrokenPipeError:
-        if not _nobody_reads():  # else it is another pipe, and a fault
+        if not lead_away(sys.stdout.fileno()):  # else it is another pipe, and a fault
             raise
         sys.exit(EXIT_NOBODY_READS)
     except OSError as error:
@@ -88,9 +90,12 @@ def guarded(run: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
-def _nobody_reads() -> bool:
-    """Whether standard output was shut, as by `| head`; it is then led away, as Python writes to it once more."""
-    output = sys.stdout.fileno()
+def lead_away(output: int) -> bool:
+    """Whether whoever read an output has gone, as `| head` or a closed terminal; what is still written goes nowhere.
+
+    Args:
+        output: its file descriptor.
+    """
     poll = select.poll()
     poll.register(output, 0)  # that it is broken is told unasked
     broken = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
@@ -140,9 +145,23 @@ def typed(default: Config, overrides: DictConfig | dict[str, Any]) -> Config:
     except InterpolationKeyError as error:
         raise ConfigError(f"{error.full_key}: {error.msg}") from None
     except (ValidationError, UnsupportedValueType) as error:
-        raise ConfigError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
+        raise ConfigError(f"{error.full_key}: {plainly(str(error.msg).splitlines()[0])}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from None
+
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
+_NOT_CONVERTED = re.compile(r"Value '(.*?)'(?: of type '\w+')? (?:could not be converted to|is not a valid) (\w+)")
+
+
+def plainly(message: str) -> str:
+    """OmegaConf's words for a value that its field cannot have: `'13,7' is not a number; write 13.7`."""
+    found = _NOT_CONVERTED.match(message)
+    if found is None or found.group(2) not in _KINDS:
+        return message
+    value, kind = found.group(1), _KINDS[found.group(2)]
+    better = f"; write {value.replace(',', '.')}" if re.fullmatch(r"-?\d+,\d+", value) else ""
+    return f"'{value}' is not {kind}{better}"
 
 
 def unlocked(default: object) -> DictConfig:
@@ -179,11 +198,11 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"))
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ConfigError unless `value` is one of `choices`; the message names the nearest one."""
+    """Raise ChoiceError unless `value` is one of `choices`; the message names the nearest one."""
     if value not in choices:
         near = difflib.get_close_matches(value, choices, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{name}={value}: no such {name}; there are {', '.join(choices)}{hint}")
+        raise ChoiceError(f"unknown {name} '{value}'; choose {', '.join(choices)}{hint}", choices)
 
 
 def check_target(name: str, path: Path, *, folder: bool) -> None:
@@ -207,14 +226,9 @@ def check_ending(name: str, value: str, endings: Sequence[str]) -> None:
 
 
 def help_text(tool: Callable[..., None], default: object) -> str:
-    """The tool's docstring and its fields with their defaults."""
+    """The tool's docstring and its fields with their defaults, with what they may be and what they are."""
     lines = [inspect.cleandoc(tool.__doc__ or ""), "", "fields (field=value):"]
-    lines += [f"  {name}={_as_typed(value)}" for name, value in flat_fields(default).items()]
-    return "\n".join(lines)
-
-
-def _as_typed(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    return "\n".join([*lines, *shown(list(field_helps(default)))])
 
 
 def flat_fields(config: object, prefix: str = "") -> dict[str, object]:

@@ -10,17 +10,19 @@ The parts of a mixture lie beside it at the address as they do on a disk, and co
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from datasets.addresses import is_address, joined, resolved, split, working_folder
 from datasets.errors import CorpusError
 from datasets.files import locked, move_aside, restore_folder, sha256_of, write_atomically
-from datasets.manifest import FILE_NAME, Manifest, ShardRecord
-from datasets.storage import TRANSFERS, Remote, is_address, joined, resolved, retried, working_folder
+from datasets.manifest import FILE_NAME, Manifest, ShardRecord, again
+from datasets.storage import TRANSFERS, Remote, retried
 
-REJECTS_NAME = "rejects.jsonl"
+REJECTS_NAME, SHARD_ENDING = "rejects.jsonl", ".arrow"
 
 
 def corpus_folder(place: str | Path) -> Path:
@@ -28,7 +30,7 @@ def corpus_folder(place: str | Path) -> Path:
     be there."""
     if not is_address(place):
         return Path(place)
-    above, name = _split(str(place))
+    above, name = split(str(place))
     return working_folder(above) / name
 
 
@@ -62,13 +64,15 @@ def brought(address: str) -> Path:
     if folder is None:
         raise CorpusError(
             f"{address}: no prepared corpus here; `python -m datasets.prepare data=... staff=... "
-            f"corpora={_split(address)[0]}` makes one"
+            f"corpora={split(address)[0]}` makes one"
         )
     return folder
 
 
 def publish(folder: Path, address: str) -> None:
     """Write a prepared corpus to an address, unless it is there as it is here; of a mixture the manifest alone.
+
+    No shard stays of another corpus that was there.
 
     Raises:
         StorageError: the address cannot be written.
@@ -84,14 +88,22 @@ def publish(folder: Path, address: str) -> None:
     if names:
         with ThreadPoolExecutor(min(TRANSFERS, len(names))) as pool:
             list(pool.map(lambda name: retried(lambda: remote.upload(folder / name, name)), names))
+    _delete_shards_but(names, remote)
     retried(lambda: remote.write(FILE_NAME, text))
+
+
+def _delete_shards_but(names: Collection[str], remote: Remote) -> None:
+    """Delete what is left of a corpus that was there before and had more shards."""
+    for name in retried(lambda: remote.files(recursive=False)):
+        if name.endswith(SHARD_ENDING) and name not in names:
+            retried(functools.partial(remote.delete, name))
 
 
 def _bring_parts(address: str, text: bytes) -> None:
     try:
         parts = [part["folder"] for part in json.loads(text).get("parts", [])]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CorpusError(f"{address}: its {FILE_NAME} is not readable; prepare it again with overwrite=true") from None
+        raise CorpusError(f"{address}: its {FILE_NAME} is not readable; {again(corpus_folder(address))}") from None
     for part in parts:
         brought(resolved(joined(address, part)))
 
@@ -122,7 +134,7 @@ def _download_shard(remote: Remote, shard: ShardRecord, folder: Path) -> None:
         path.unlink(missing_ok=True)
         raise CorpusError(
             f"{remote.address}: {shard.file} is missing or not what {FILE_NAME} says; try again if the corpus is being "
-            "published anew, else prepare it again with overwrite=true"
+            f"published anew, else {again(folder)}"
         )
 
 
@@ -134,10 +146,3 @@ def _own_shards(manifest: Manifest) -> Iterator[ShardRecord]:
 def _is_here(folder: Path, text: bytes) -> bool:
     path = folder / FILE_NAME
     return path.exists() and path.read_bytes() == text
-
-
-def _split(address: str) -> tuple[str, str]:
-    """The address of the folder that a corpus is in, and the corpus's name."""
-    place, mark, options = address.partition("?")
-    above, _, name = place.rstrip("/").rpartition("/")
-    return above + mark + options, name

@@ -2,6 +2,7 @@
 
     OmrError                   what was wrong, where, and what is allowed
     ├── ConfigError            a field, a choice or a value on the command line or in a YAML file
+    │   └── ChoiceError        a name that is none of those there are
     ├── NotationError          a text that is not the semantic encoding
     ├── VocabularyError        symbols that the vocabulary does not have
     ├── CorpusError            a prepared corpus that is missing, incomplete or damaged
@@ -9,12 +10,17 @@
     ├── CheckpointError        a checkpoint that is missing, damaged or of another model
     ├── DivergedError          a training whose loss is no longer finite, or grows without end
     ├── StudyError             a study that is missing, or there already
+    │   └── StudyOverError     a study with which there is nothing left to do
     ├── StorageError           shared storage that cannot be reached, read or written
     └── LogError               a training log that is damaged, or an entry that it cannot hold
 
 A command line turns them into one message and exit status 2 (`datasets.command_line`); anything else is a
 fault of ours and keeps its traceback.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class OmrError(Exception):
@@ -23,6 +29,18 @@ class OmrError(Exception):
 
 class ConfigError(OmrError):
     """A field that does not exist, or a value that it does not allow."""
+
+
+class ChoiceError(ConfigError):
+    """A name that is none of those there are.
+
+    Attributes:
+        choices: those there are.
+    """
+
+    def __init__(self, message: str, choices: Sequence[str]) -> None:
+        super().__init__(message)
+        self.choices = tuple(choices)
 
 
 class NotationError(OmrError, ValueError):
@@ -51,6 +69,10 @@ class DivergedError(OmrError):
 
 class StudyError(OmrError):
     """A study that is missing, or that is there already."""
+
+
+class StudyOverError(StudyError):
+    """A study with which there is nothing left to do."""
 
 
 class StorageError(OmrError):

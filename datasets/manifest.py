@@ -8,12 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets.addresses import place_of
 from datasets.errors import CorpusError
 from datasets.files import write_atomically
 
+CORPORA = Path(__file__).parent / "corpora"
 FILE_NAME = "manifest.json"
 FORMAT = 2
 """Raised by one whenever a reader of the old format could not read the new one."""
+
+
+def again(folder: Path) -> str:
+    """How a corpus is prepared again, as a command to paste.
+
+    Args:
+        folder: that it is in, on this machine.
+    """
+    data, _, staff = folder.name.rpartition("-")
+    place = place_of(folder.parent)
+    where = "" if place == CORPORA else f" corpora={place}"
+    return f"make it again with `python -m datasets.prepare data={data} staff={staff}{where} overwrite=true`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,16 +162,16 @@ class Manifest:
                 f"{folder}: no prepared corpus here; `python -m datasets.prepare data=... staff=...` makes one"
             ) from None
         except ValueError:
-            raise CorpusError(f"{path}: not readable; prepare the corpus again with overwrite=true") from None
+            raise CorpusError(f"{path}: not readable; {again(folder)}") from None
         if fields.get("format") != FORMAT:
             raise CorpusError(
                 f"{path}: the corpus has format {fields.get('format')}, this version reads format {FORMAT}; "
-                "prepare it again with overwrite=true"
+                f"{again(folder)}"
             )
         try:
             return cls._from_fields(fields)
         except (KeyError, TypeError) as error:
-            raise CorpusError(f"{path}: damaged ({error}); prepare the corpus again with overwrite=true") from None
+            raise CorpusError(f"{path}: damaged ({error}); {again(folder)}") from None
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Manifest:

@@ -21,7 +21,9 @@ from datasets.archives import SUFFIXES
 from datasets.chunks import Ledger
 from datasets.command_line import check_choice
 from datasets.errors import ConfigError, CorpusError
+from datasets.files import locked
 from datasets.manifest import FORMAT, Manifest, PartRecord, Settings, ShardRecord
+from datasets.pixels import delete_stale
 from datasets.shards import PreparedCorpus
 from datasets.sources import SOURCES
 
@@ -100,7 +102,10 @@ def mix(folder: Path, data: str, corpora: Sequence[PreparedCorpus], weights: Map
     )
     if _made_of(folder) != (parts, shards):
         folder.mkdir(parents=True, exist_ok=True)
-        _manifest(data, parts, shards, corpora).write(folder)
+        with locked(folder.with_name(f".{folder.name}.lock"), on_wait=lambda: None):
+            if _made_of(folder) != (parts, shards):  # nobody else has made it in the meantime
+                _manifest(data, parts, shards, corpora).write(folder)
+                delete_stale(PreparedCorpus.open(folder, verify=False))
     return PreparedCorpus.open(folder, verify=False)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.files import locked, replacing
-from datasets.shards import Staves
+from datasets.shards import PreparedCorpus, Staves
+from datasets.sources import SPLITS
 
 Pictures = npt.NDArray[np.uint8]
 SPARE = 2 * 2**30  # bytes that a disk keeps for other things
@@ -56,6 +57,14 @@ def file_name(staves: Staves) -> str:
         if shard.split == staves.split:
             content.update(shard.sha256.encode())
     return f".pictures-{staves.split}-{content.hexdigest()[:16]}.uint8"
+
+
+def delete_stale(corpus: PreparedCorpus) -> None:
+    """Delete the pictures of what was in a corpus's folder before; who has mapped them keeps them until it ends."""
+    current = {Path(file_name(corpus.staves(split))).stem for split in SPLITS}
+    for path in corpus.path.glob(".pictures-*"):
+        if path.stem not in current:
+            path.unlink(missing_ok=True)
 
 
 def _shape(staves: Staves) -> tuple[int, int, int]:

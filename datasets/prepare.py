@@ -154,7 +154,8 @@ def _open_existing(config: PrepareConfig, as_it_is: bool = False) -> PreparedCor
     if differences:
         raise CorpusError(
             f"{config.folder} was prepared with other settings ({'; '.join(differences)}); replace it with "
-            f"`{config.command()} overwrite=true`, or prepare beside it with corpora=<another folder>"
+            f"`{config.command()} overwrite=true`, or keep it and name another folder: corpora=, in a "
+            "search paths.corpora="
         )
     return PreparedCorpus.open(config.folder)
 

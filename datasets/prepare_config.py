@@ -6,15 +6,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from datasets.addresses import is_address, joined, working_folder
 from datasets.command_line import check_choice, check_range
 from datasets.errors import ConfigError
+from datasets.manifest import CORPORA as CORPORA
 from datasets.manifest import Settings
 from datasets.mixture import data_names, parts_of, root_of
 from datasets.sources import SOURCES, Source
 from datasets.staff import STAFF_SIZES, StaffSize
-from datasets.storage import is_address, joined, working_folder
-
-CORPORA = Path(__file__).parent / "corpora"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,14 +19,14 @@ from typing import Any, overload
 
 import pyarrow as pa
 
+from datasets.addresses import is_address
 from datasets.corpus_storage import brought
 from datasets.errors import CorpusError
 from datasets.files import sha256_of, write_atomically
 from datasets.images import Gray, decode_png, encode_png, pad
-from datasets.manifest import Manifest, ShardRecord
+from datasets.manifest import Manifest, ShardRecord, again
 from datasets.seeds import seed_from
 from datasets.staff import StaffSample
-from datasets.storage import is_address
 
 SCHEMA = pa.schema(
     [
@@ -244,4 +244,4 @@ def _verify(path: Path, shard: ShardRecord) -> None:
 
 
 def _damaged(path: Path, what: str) -> str:
-    return f"{path}: {what}; prepare the corpus again with overwrite=true"
+    return f"{path}: {what}; {again(path.parent)}"

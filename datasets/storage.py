@@ -1,23 +1,15 @@
-"""Folders that several machines share: plain ones, and addresses such as `s3://bucket/studies`.
+"""Files at addresses: what `pyarrow.fs` reads and writes, with its errors made ours, and tried again.
 
-A plain folder, on NFS say, is used where it is mounted. An address is anything with `://` that `pyarrow.fs` reads:
-s3, gs, abfs, file. What lies there is worked on in a folder of this machine's own (`working_folder`), which is named
-after the address, so that every command finds the same one and knows from the folder alone where its address is
-(`remote_of`). Choices:
-
-- `pyarrow.fs` reads and writes: it is there already, Tune takes its file systems, and fsspec's packages would be more.
-- Where working folders lie is said by the environment (OMR_SEARCH_CACHE), not by a field: every command and every
-  node must find its own, and nodes have disks of different names.
+- `pyarrow.fs` is there already, Tune takes its file systems, and fsspec's packages would be more.
 - An object store has no folders, no appending and no locks, so nothing here needs any. An object is written whole.
 - Errors of storage become `StorageError`, and are tried again (`retried`) unless they say that nothing will help.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
-import hashlib
 import os
-import posixpath
 import random
 import re
 import time
@@ -31,56 +23,22 @@ from typing import Any, TypeVar
 
 import pyarrow.fs as pafs
 
+from datasets.addresses import joined, place_of
 from datasets.errors import ConfigError, StorageError
 from datasets.files import DISK_ERRORS
 
-CACHE_VARIABLE = "OMR_SEARCH_CACHE"
-ADDRESS_FILE = ".address"
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 5, 0.5, 8.0  # seconds
 TRANSFERS = 16  # at a time: a small object takes its round trip, and hardly any bandwidth
 IN_ONE_WRITE = 8 * 2**20
 TICK = 2_000_000_000  # nanoseconds: within them two versions of an object may have the same time
 READ_ONCE = ("AWS_", "GOOGLE_", "AZURE_")  # beginnings of variables that a file system is made of
-HOPELESS = re.compile(r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|SIGNATURE|UNRECOGNIZED_CLIENT|[Pp]ermission")
+NO_RIGHT = frozenset({errno.EACCES, errno.EPERM})
+HOPELESS = re.compile(
+    r"AWS Error (?:ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|INVALID_SIGNATURE|SIGNATURE_|UNRECOGNIZED_CLIENT)"
+    r"|Status\((?:PERMISSION_DENIED|UNAUTHENTICATED)|Azure Error: \[Auth|^Bucket '[^']*' not found"
+)
+"""What a store says where no repetition helps; the names of objects, which its messages have in them, say nothing."""
 _Made = TypeVar("_Made")
-
-
-def is_address(place: str | Path) -> bool:
-    """Whether it is an address, and no path."""
-    return isinstance(place, str) and "://" in place
-
-
-def joined(address: str, *names: str) -> str:
-    """An address below another one; what follows a `?` stays at the end."""
-    place, mark, options = address.partition("?")
-    return "/".join([place.rstrip("/"), *names]) + mark + options
-
-
-def cache_folder() -> Path:
-    """Where working folders lie: `OMR_SEARCH_CACHE`, else omr-search in the user's cache."""
-    if own := os.environ.get(CACHE_VARIABLE):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "omr-search"
-
-
-def working_folder(place: str | Path) -> Path:
-    """The folder to work in: a path is it itself, an address has one in the cache, which this makes.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    if not is_address(place):
-        return Path(place)
-    address = str(place).partition("?")[0].rstrip("/")
-    name = re.sub(r"[^\w.-]+", "-", address.partition("://")[2]).strip("-.")[-60:]
-    folder = cache_folder() / f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    marker = folder / ADDRESS_FILE
-    if not marker.exists() or marker.read_text(encoding="utf-8") != place:
-        temporary = marker.with_name(f"{ADDRESS_FILE}.{uuid.uuid4().hex}")
-        temporary.write_text(str(place), encoding="utf-8")
-        temporary.replace(marker)
-    return folder
 
 
 def remote_of(folder: Path) -> Remote | None:
@@ -91,12 +49,6 @@ def remote_of(folder: Path) -> Remote | None:
     """
     place = place_of(folder.parent)
     return Remote.of(joined(place, folder.name)) if isinstance(place, str) else None
-
-
-def place_of(folder: Path) -> Path | str:
-    """The address that a folder is the working folder of; any other folder is its own place."""
-    marker = folder / ADDRESS_FILE
-    return marker.read_text(encoding="utf-8") if marker.exists() else folder
 
 
 @dataclass(frozen=True)
@@ -139,15 +91,13 @@ class Remote:
                 filesystem, root = pafs.FileSystem.from_uri(address)
                 return cls(address, filesystem, root.rstrip("/"))
             variables = tuple((name, value) for name, value in os.environ.items() if name.startswith(READ_ONCE))
-            filesystem, root = _filesystem(f"{scheme}://{top}{mark}{options}", variables)
+            filesystem, root = retried(lambda: _filesystem(f"{scheme}://{top}{mark}{options}", variables))
         except (ValueError, NotImplementedError) as error:  # pyarrow's ArrowInvalid is a ValueError
             reason = str(error).partition("\n")[0]
             raise ConfigError(
                 f"{address}: no address that can be read ({reason}); there are folders, and addresses such as "
                 "s3://bucket/studies, gs://bucket/studies, file:///mnt/studies"
             ) from None
-        except OSError as error:
-            raise StorageError(f"{place}: {' '.join(str(error).split())}") from None
         return cls(address, filesystem, "/".join(filter(None, [root.rstrip("/"), below])))
 
     def at(self, *names: str) -> Remote:
@@ -281,8 +231,7 @@ class Remote:
         except OSError as error:
             if error.errno in but:
                 raise
-            reason = " ".join(str(error).split())
-            raise StorageError(f"{self.address.partition('?')[0]}: {reason}", bool(HOPELESS.search(reason))) from None
+            raise _storage_error(self.address, error) from None
 
 
 def retried(action: Callable[[], _Made], tries: int = TRIES, sleep: Callable[[float], None] = time.sleep) -> _Made:
@@ -318,15 +267,17 @@ def fetched(remote: Remote, names: Sequence[str], folder: Path) -> None:
 def _filesystem(bucket: str, variables: tuple[tuple[str, str], ...]) -> tuple[Any, str]:
     """Pyarrow's file system for a bucket, and what the bucket is called on it; another one for other variables."""
     del variables  # they are what tells one call from another
-    found: tuple[Any, str] = pafs.FileSystem.from_uri(bucket)
+    try:
+        found: tuple[Any, str] = pafs.FileSystem.from_uri(bucket)
+    except OSError as error:
+        raise _storage_error(bucket, error) from None
     return found
 
 
-def resolved(address: str) -> str:
-    """An address without `..` in it."""
-    place, mark, options = address.partition("?")
-    scheme, _, path = place.partition("://")
-    return f"{scheme}://{posixpath.normpath(path)}{mark}{options}"
+def _storage_error(address: str, error: OSError) -> StorageError:
+    reason = " ".join(str(error).split())
+    hopeless = error.errno in NO_RIGHT or HOPELESS.search(reason) is not None
+    return StorageError(f"{address.partition('?')[0]}: {reason}", hopeless)
 
 
 def _entry(info: Any) -> Entry:

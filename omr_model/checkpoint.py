@@ -2,7 +2,8 @@
 
     model.safetensors     the weights
     checkpoint.json       configuration, epoch, SER, vocabulary, corpus hash: enough to rebuild the model; written last
-    resume.pt             optimiser, loss scaler, random state: enough to go on to the same numbers
+    resume.pt             optimiser, loss scaler, random state: enough to go on to the same numbers (on a GPU, up to
+                          rounding: it does not add up in the same order twice)
 
 A checkpoint is written into a folder of a temporary name and renamed: there is never half of one. Who copies it after
 that may be cut off, and disks lose bytes: `checkpoint.json` has the digests of the other two.
@@ -153,7 +154,9 @@ def may_change(target: str) -> bool:
 
 
 def restore(trainer: Trainer, folder: Path, adopt: bool = False) -> int:
-    """Put a trainer where it was when the checkpoint was written; on the same device it goes on to the same numbers.
+    """Put a trainer where it was when the checkpoint was written.
+
+    On the same device it goes on to the same numbers; on a GPU up to rounding, with which two trainings drift apart.
 
     Everything is read and checked before the trainer is touched.
 

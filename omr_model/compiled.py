@@ -8,6 +8,9 @@ TORCHINDUCTOR_CACHE_DIR), so the trials of a study, and those of the next one, c
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,7 +23,9 @@ MOST_VARIANTS = 64
 """Of one region: blocks of one class share them, each with its rate of stochastic depth and each stair of a dropout
 schedule. Beyond its limit, which is 8 by itself, torch compiles no more, without a word."""
 PADDED_TO = 8
-"""Sequences are as long as a multiple of this: tensor cores like it, and there are few shapes to tell apart."""
+"""What the decoder sees is as long as a multiple of this: tensor cores like it, and there are few shapes to tell
+apart."""
+OLDEST = (7, 0)  # compute capability that Triton generates code for; torch says so when it compiles
 
 
 def compile_regions(model: TrOMR, loss: nn.Module, backend: str = "inductor") -> None:
@@ -43,7 +48,30 @@ def pays(device: torch.device) -> bool:
     On a CPU it does not: the backbone of the tiny preset, compiled in a minute, was no quicker than PyTorch's own
     kernels, so there nothing is compiled.
     """
-    return device.type == "cuda"
+    return device.type == "cuda" and not obstacle(device)
+
+
+def obstacle(device: torch.device) -> str:
+    """What keeps a GPU from being compiled for, in a sentence; else empty, as on a CPU, where it would not pay.
+
+    Without this the training would end at its first step: Triton builds with a C compiler what starts its kernels.
+    """
+    if device.type != "cuda":
+        return ""
+    missing = ""
+    if (capability := torch.cuda.get_device_capability(device)) < OLDEST:
+        missing = f"a GPU of compute capability 7.0 (this one has {capability[0]}.{capability[1]})"
+    elif importlib.util.find_spec("triton") is None:
+        missing = "Triton"
+    elif _c_compiler() is None:
+        missing = "a C compiler: install gcc, or name one in CC"
+    return missing and f"train.compile: nothing is compiled, for that needs {missing}"
+
+
+def _c_compiler() -> str | None:
+    """The one that Triton takes (`triton.runtime.build`): the program named in CC, else gcc, else clang."""
+    named = os.environ.get("CC")
+    return shutil.which(named) if named is not None else shutil.which("gcc") or shutil.which("clang")
 
 
 def uncompiled() -> AbstractContextManager[None]:

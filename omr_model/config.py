@@ -42,7 +42,7 @@ class BackboneConfig:
             with stride 8; every further stage doubles it. InceptionResNetV2 as published is 10/20/9.
         channels: width of each stage; as many as `layers`, but none for InceptionResNetV2, whose widths are fixed.
         stem_channels: width of ResNetV2's stem.
-        basic: ResNetV2 with two 3 x 3 convolutions a block instead of a bottleneck.
+        basic: ResNetV2 with two 3 x 3 convolutions per block instead of a bottleneck.
         preact: ResNetV2's norms before the convolutions; after them, in bottlenecks alone: TrOMR's published weights.
         bottle_ratio: width inside a block of ResNetV2 as a share of its stage's.
         norm: ResNetV2's: `group` (32 groups, with weight-standardised convolutions, as the paper) or `batch`. The
@@ -74,7 +74,7 @@ class BackboneConfig:
         if self.basic and not self.preact:
             raise ConfigError("`backbone.preact` must be true where `backbone.basic` is")
         if not self.layers or min(self.layers) < 1:
-            raise ConfigError(f"`backbone.layers` must name at least one block a stage, but got {list(self.layers)}")
+            raise ConfigError(f"`backbone.layers` must name at least one block per stage, but got {list(self.layers)}")
         if self.family == "inception_resnet_v2":
             self._check_inception()
         else:
@@ -120,9 +120,8 @@ class EncoderConfig:
         patch: rows and columns of the feature map that become one vector (1 x 1: the paper, where a cell is
             16 x 16 pixels).
         class_token: one more vector, before those of the cells, as in TrOMR's published weights.
-        depth, heads: of the transformer.
-        dropout: of its feed-forward part.
-        attention_dropout: of its attention weights.
+        depth, heads: blocks, and heads of their attention.
+        dropout, attention_dropout: of its feed-forward part, and of its attention weights.
     """
 
     patch: tuple[int, int] = (1, 1)
@@ -144,10 +143,11 @@ class DecoderConfig:
     """x-transformers' Decoder with cross-attention.
 
     Attributes:
-        head_width: of queries, keys and values; None is the embedding's share (TrOMR's published weights: 64).
+        depth, heads: blocks, and heads of their attention.
+        head_width: width of queries, keys and values; None is the embedding's share (TrOMR's published weights: 64).
         norm_bias: layer norms with a bias (x-transformers gave its up later than TrOMR's published weights).
-        dropout: of its feed-forward part.
-        attention_on_attention: as TrOMR's published configuration.
+        dropout, attention_dropout: of its feed-forward part, and of its attention weights.
+        attention_on_attention: gate the result of attention, as TrOMR's published configuration does.
     """
 
     depth: int = 4
@@ -167,7 +167,14 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """TrOMR: images of `height` x `width` pixels to at most `max_length` symbols of a named vocabulary."""
+    """TrOMR: images of `height` x `width` pixels to at most `max_length` symbols of a named vocabulary.
+
+    Attributes:
+        height, width: pixels of an image.
+        embedding: width of encoder and decoder.
+        max_length: longest sequence, in symbols.
+        vocabulary: `full` (260 rhythms) or `reduced` (70).
+    """
 
     height: int = 128
     width: int = 1280
@@ -199,8 +206,7 @@ class TokenWeights:
     Attributes:
         accidental: on the lift branch, every printed accidental (training log, run 74 of 04-23: 10).
         natural: on the lift branch, a further factor for naturals.
-        rest: on the rhythm branch.
-        barline: on the rhythm branch.
+        rest, barline: on the rhythm branch.
     """
 
     accidental: float = 1.0
@@ -224,10 +230,8 @@ class LossConfig:
             code). Only beta x gamma counts.
         label_smoothing: share of every target that is spread over the other entries (Szegedy et al., arXiv
             1512.00567); not where the focal loss is on.
-        focal_gamma: focusing exponent of the focal loss (Lin et al., arXiv 1708.02002); 0 is off.
-        focal_alpha: its constant factor.
+        focal_gamma, focal_alpha: exponent (0 is off) and factor of the focal loss (Lin et al., arXiv 1708.02002).
         focal_branches: the branches it is used on (training log, run 70: the lift alone).
-        token_weights: weights by symbol class.
     """
 
     alpha: float = 0.1
@@ -319,18 +323,16 @@ class TrainConfig:
         epochs: how many epochs a whole training has; the learning rate's schedule ends with the last.
         staves_per_epoch: staves between two validations; None is the whole training split. Passes over the
             split go on across epochs, so every staff is seen before one is seen again.
-        batch_size: staves a batch (16: the paper).
+        batch_size: staves per batch (16: the paper).
         accumulation: batches whose gradients are added up for one step of the optimiser.
-        dropout: when dropout is on.
-        mix: what the training staves are made of.
         scored_in: the vocabulary that predictions and labels are written in before they are compared; empty is
             the model's own. A search over vocabularies sets it, so that all trials have one reference.
         precision: fp32, or autocast to bf16, or to fp16 with loss scaling; `mixed` is bf16 where the GPU has it,
             fp16 on an older one; on a CPU it is bf16 where that has instructions for it, else fp32.
         compile: torch.compile, on a GPU, of each kind of block once (`omr_model.compiled`).
         workers: loader processes; 0 loads images in the training process, quick enough for short staves.
-        images: `decoded` anew each time, or `mapped`: decoded once a machine into a file beside the corpus, which all
-            trials share (a byte a pixel); without room for it they are decoded. `auto` is mapped where a GPU waits.
+        images: `decoded` each time, or `mapped`: decoded once per machine into a file next to the corpus, which all
+            trials share (one byte per pixel); without room for it they are decoded. `auto` is mapped where a GPU waits.
         validation_staves: at most so many validation staves, the same for every seed; None is all of them.
         seed: initial weights, order of staves, dropout.
         device: `cuda`, `cpu`, or `auto`.

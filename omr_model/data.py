@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from datasets.notation import Symbol, parse
 from datasets.pictures.camera import draw_shot
 from datasets.pictures.distortion import photograph
 from datasets.pictures.negatives import negative
@@ -72,10 +71,6 @@ class StaffDataset(Dataset[Sample]):
             self.tokens = _tokens_of_split(staves.corpus.path, content, staves.split, vocabulary.name)
         else:
             self.tokens = [vocabulary.encode(label) for label in read_labels(vocabulary, staves, indices)]
-
-    def reference(self, position: int) -> list[Symbol]:
-        """What is printed on a staff, in the words of the vocabulary."""
-        return self.vocabulary.reduce(parse(self.staves.semantic(self.indices[position])))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -196,12 +191,12 @@ def collate(samples: Sequence[Sample], multiple: int = 1, at_most: int | None = 
     """Stack staves; sequences are padded to the longest of the batch.
 
     Args:
-        multiple: pad on to a multiple of so many symbols, so that there are few shapes.
-        at_most: but never to more than this.
+        multiple: pad on until what the decoder sees, which is all but the last symbol, is a multiple of so many.
+        at_most: but never to more symbols than this.
     """
     tokens = [sample.tokens for sample in samples]
     longest = max(len(one.rhythm) for one in tokens)
-    longest = max(longest, min(-(-longest // multiple) * multiple, at_most or longest + multiple))
+    longest = max(longest, min(1 - (1 - longest) // multiple * multiple, at_most or longest + multiple))
     branches = {}
     for branch in ("rhythm", "pitch", "lift", "note"):
         padded = np.zeros((len(tokens), longest), dtype=np.int64)

@@ -17,7 +17,7 @@ from torch import Tensor
 from datasets.vocabulary import BOS, EOS, NO_NOTE, PAD, SYMBOL_BRANCHES
 from omr_model.model import TrOMR
 from omr_model.reading import Reading, read_off
-from omr_model.step import Step
+from omr_model.step import Step, kernels_of_any_length
 
 DECODING = "greedy"
 KEPT_UNTIL = 0.75  # of a batch's staves, before those that have ended are dropped
@@ -25,18 +25,17 @@ PIXELS_TOGETHER = 400_000  # encoded at a time on a CPU: 24 short staves, 9 line
 STEPS_BETWEEN_LOOKS = 8  # at a GPU, whether staves have ended
 
 
-def greedy(model: TrOMR, image_B1HW: Tensor, *, use_cache: bool = True) -> list[Reading]:
+def greedy(model: TrOMR, image_B1HW: Tensor) -> list[Reading]:
     """Read staves: the most likely entry of each branch, until the rhythm branch says the staff has ended.
 
     Args:
         model: in evaluation mode; a model in training mode would drop features out.
         image_B1HW: gray levels 0..255, on the model's device.
-        use_cache: False computes the whole sequence anew for each symbol (slow; for tests and benchmarks).
 
     Returns:
         What is read of each staff, at most `max_length - 1` symbols.
     """
-    return read_off_all(model, *write(model, image_B1HW, use_cache=use_cache))
+    return read_off_all(model, *write(model, image_B1HW))
 
 
 def read_off_all(model: TrOMR, ids_BTS: Tensor, taken_BTS: Tensor) -> list[Reading]:
@@ -46,7 +45,7 @@ def read_off_all(model: TrOMR, ids_BTS: Tensor, taken_BTS: Tensor) -> list[Readi
 
 
 @torch.inference_mode()
-def write(model: TrOMR, image_B1HW: Tensor, *, use_cache: bool = True) -> tuple[Tensor, Tensor]:
+def write(model: TrOMR, image_B1HW: Tensor) -> tuple[Tensor, Tensor]:
     """What `greedy` reads the symbols off: of each step what the model wrote, and so saw at the next.
 
     These ids are not those of the symbols: pitch and lift are there beside a rest, too, and a symbol may be padding.
@@ -55,10 +54,7 @@ def write(model: TrOMR, image_B1HW: Tensor, *, use_cache: bool = True) -> tuple[
     Returns:
         ids, int64, and their probabilities, float32, of the rhythm, pitch and lift branch: both [B, T, 3].
     """
-    picture_BPD = encode(model, image_B1HW)
-    if use_cache:
-        return write_on(Step(model.decoder), picture_BPD, model.config.max_length)
-    return _write_anew(model, picture_BPD)
+    return write_on(Step(model.decoder), encode(model, image_B1HW), model.config.max_length)
 
 
 def encode(model: TrOMR, image_B1HW: Tensor) -> Tensor:
@@ -71,6 +67,7 @@ def encode(model: TrOMR, image_B1HW: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
+@kernels_of_any_length()
 def write_on(
     step: Step, picture_BPD: Tensor, max_length: int, steps_between_looks: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -119,34 +116,6 @@ def _longest(rhythm_BT: Tensor) -> int:
     ends_BT = rhythm_BT == EOS
     steps = rhythm_BT.shape[1]
     return int(torch.where(ends_BT.any(dim=1), ends_BT.int().argmax(dim=1) + 1, steps).max()) if steps else 0
-
-
-def _write_anew(model: TrOMR, picture_BPD: Tensor) -> tuple[Tensor, Tensor]:
-    """`write_on` with the decoder itself, which computes the whole sequence for each symbol: what is right, slowly."""
-    staves, longest = len(picture_BPD), model.config.max_length
-    rhythm_BT = torch.full((staves, 1), BOS, device=picture_BPD.device)
-    pitch_BT = torch.zeros_like(rhythm_BT)
-    lift_BT = torch.zeros_like(rhythm_BT)
-    ended_B = torch.zeros(staves, dtype=torch.bool, device=picture_BPD.device)
-    scores: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step and branch, [B, V]; probabilities come last
-    while rhythm_BT.shape[1] < longest and not bool(ended_B.all()):
-        logits, _ = model.decoder(rhythm_BT, pitch_BT, lift_BT, picture_BPD)
-        rhythm_BV, pitch_BV, lift_BV = (branch[:, -1] for branch in (logits.rhythm, logits.pitch, logits.lift))
-        next_B = rhythm_BV.argmax(dim=-1).masked_fill(ended_B, PAD)
-        ended_B = ended_B | (next_B == EOS)
-        rhythm_BT = torch.cat((rhythm_BT, next_B[:, None]), dim=1)
-        pitch_BT = torch.cat((pitch_BT, pitch_BV.argmax(dim=-1, keepdim=True)), dim=1)
-        lift_BT = torch.cat((lift_BT, lift_BV.argmax(dim=-1, keepdim=True)), dim=1)
-        scores.append((rhythm_BV, pitch_BV, lift_BV))
-    ids_BTS = torch.stack((rhythm_BT, pitch_BT, lift_BT), dim=2)[:, 1:]
-    branches = zip(zip(*scores, strict=True), ids_BTS.unbind(dim=2), strict=True)
-    taken_BTS = torch.stack([_probabilities(torch.stack(steps, dim=1), ids_BT) for steps, ids_BT in branches], dim=2)
-    return ids_BTS, taken_BTS
-
-
-def _probabilities(scores_BTV: Tensor, ids_BT: Tensor) -> Tensor:
-    """Of the entries taken, [B, T], in float32 whatever the scores are in."""
-    return scores_BTV.float().softmax(dim=-1).gather(2, ids_BT[:, :, None])[:, :, 0]
 
 
 def read_batches(model: TrOMR, images: Iterable[Tensor]) -> list[Reading]:

@@ -51,16 +51,20 @@ def resolve_device(name: str, field: str = "train.device") -> torch.device:
         field: where it was said, for the message.
 
     Raises:
-        ConfigError: no device has this name, or a GPU is asked for and there is none.
+        ConfigError: no device has this name, or a GPU is asked for and there is none, or none of this number.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"{field}={name}: this machine has no CUDA GPU; there is cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"{field}={name}: there are auto, cpu, cuda and cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        gpus = "one CUDA GPU, cuda:0" if count == 1 else f"{count} CUDA GPUs, cuda:0 to cuda:{count - 1}"
+        raise ConfigError(f"{field}={name}: this machine has {gpus}")
+    return device
 
 
 def preset_for_device(name: str) -> str:

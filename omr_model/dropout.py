@@ -11,8 +11,8 @@ from x_transformers.attend import Attend
 from omr_model.config import DropoutScheduleConfig
 
 STAIRS = 6
-"""A linear fall in so many stairs: a compiled model is compiled anew for every rate that it meets, and after eight
-times torch gives up compiling it (`torch._dynamo.config.recompile_limit`)."""
+"""A linear fall in so many stairs: a compiled model is compiled anew for every rate that it meets, which takes time,
+and only so often (`omr_model.compiled.MOST_VARIANTS`). As many where nothing is compiled: no number depends on that."""
 
 
 class DropoutSchedule:

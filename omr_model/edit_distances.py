@@ -13,7 +13,7 @@ Shapes: S pairs; L places of the longest; W bits of a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,13 +49,6 @@ class Rows:
     def of(cls, codes: Codes, lengths: Ints) -> Rows:
         """Sequences that follow upon each other without a gap."""
         return cls(codes, np.cumsum(lengths) - lengths, lengths)
-
-    @classmethod
-    def of_lists(cls, sequences: Sequence[Sequence[int]]) -> Rows:
-        """Those of plain lists."""
-        lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-        codes = np.fromiter((code for sequence in sequences for code in sequence), np.int32, int(lengths.sum()))
-        return cls.of(codes, lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -20,7 +20,7 @@ from omr_model.evaluation import Evaluation
 from omr_model.evaluation import evaluate as score
 from omr_model.fits import check_fits
 from omr_model.loss import TrOMRLoss
-from omr_model.metrics import by_source
+from omr_model.metrics import by_source, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +70,11 @@ def evaluate(job: EvaluateJob) -> None:
 def summary(evaluation: Evaluation) -> str:
     """A few lines for a terminal."""
     ser = evaluation.summary
+    branches = {"rhythm": ser.ser_rhythm, "pitch": ser.ser_pitch, "lift": ser.ser_lift}
     lines = [
-        f"SER {ser.ser:.4f} on {len(evaluation.staves):,} staves   (log_ser {ser.log_ser:.4f})",
-        f"  by branch  rhythm {ser.ser_rhythm:.4f}  pitch {ser.ser_pitch:.4f}  lift {ser.ser_lift:.4f}",
-        "  by class   " + "  ".join(f"{name} {share:.4f}" for name, share in ser.by_class.items()),
+        f"SER {percent(ser.ser)} on {len(evaluation.staves):,} staves   (as LOG.md had it: {percent(ser.log_ser)})",
+        "  by branch  " + "  ".join(f"{name} {percent(rate)}" for name, rate in branches.items()),
+        "  by class   " + "  ".join(f"{name} {percent(share)}" for name, share in ser.by_class.items()),
         *_sources(evaluation),
         f"  {len(evaluation.staves) / evaluation.seconds:.0f} staves/s",
     ]

@@ -18,7 +18,7 @@ from omr_model.device import autocast
 from omr_model.loss import LOSS_PARTS, TrOMRLoss
 from omr_model.metrics import SerSummary, StaffScore, summarize
 from omr_model.model import TrOMR
-from omr_model.parallel import ALONE, Parallel
+from omr_model.parallel import BY_ITSELF, Parallel
 from omr_model.reading import Reading
 from omr_model.step import Step
 
@@ -67,7 +67,7 @@ def evaluate(
     batch_size: int,
     precision: str = "fp32",
     scored_in: Vocabulary | None = None,
-    parallel: Parallel = ALONE,
+    parallel: Parallel = BY_ITSELF,
 ) -> Evaluation:
     """Read every staff of `data` greedily and compare; the model's mode is put back afterwards.
 

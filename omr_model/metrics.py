@@ -54,6 +54,11 @@ CLASS_OF_KIND = {
 }
 
 
+def percent(rate: float | None) -> str:
+    """A fraction as a person reads it, `49.9 %`; `-` where there is none."""
+    return "-" if rate is None else f"{100 * rate:.1f} %"
+
+
 @dataclass(frozen=True)
 class Edits:
     """An edit distance and the length of the reference that it was measured on, in symbols."""
@@ -105,7 +110,7 @@ class SourceScore:
 
     def __str__(self) -> str:
         if self.edits.length:
-            return f"{self.edits.rate:.4f} on {self.staves:,} staves"
+            return f"{percent(self.edits.rate)} on {self.staves:,} staves"
         return f"{self.edits.distance / self.staves:.2f} symbols written per strip, on {self.staves:,} without music"
 
 

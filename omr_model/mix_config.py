@@ -15,12 +15,12 @@ class MixConfig:
     """What the training staves are made of; validation staves are always whole, clean and of all sources.
 
     Attributes:
-        weights: how often staves of a source are drawn, by the source's name, beside 1 for every other: 2 draws
+        weights: how often staves of a source are drawn, by the source's name, against 1 for every other: 2 draws
             each of its staves twice as often, 0 never. In a mixture they multiply its own.
         negatives: share of the drawn images that are no music and have an empty label (training log, run 63). They
             are the corpus's own where it has some (`diw`), else they are drawn (`datasets.pictures.negatives`). None is
             as many as the corpus has, each once a pass.
-        lengths: training samples a staff: the whole label, and `lengths` - 1 times its beginning, cut at a random
+        lengths: training samples per staff: the whole label, and `lengths` - 1 times its beginning, cut at a random
             length, so that the decoder sees many (training log, run 63: 2, "mask values").
         distortion: strength of the camera effects on a training image, from 0 to 1.
         effects: which of them, by the names of `datasets.pictures.camera.EFFECTS`.

@@ -127,7 +127,7 @@ class OnnxReader:
 
         Raises:
             CheckpointError: the folder is missing, damaged, or of another version.
-            ConfigError: onnxruntime is missing, or lacks a provider.
+            ConfigError: onnxruntime is missing, or lacks a provider, or cannot start it.
         """
         self.description = describe(folder)
         self.vocabulary = VOCABULARIES[self.description.vocabulary]
@@ -182,6 +182,13 @@ def _session(path: Path, providers: Sequence[str] | None, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(path, options, providers=chosen)
+        session = onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # onnxruntime's own have no common class but this
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    runs_on = session.get_providers()[0]
+    if providers and runs_on != chosen[0]:  # it takes the next one without an error
+        raise ConfigError(
+            f"onnxruntime cannot start {chosen[0]} here, and would read with {runs_on}; look for its message above, or "
+            "say device=auto"
+        )
+    return session

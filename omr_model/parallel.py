@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
 from datasets.errors import ConfigError, OmrError
+from omr_model.device import resolve_device
 from omr_model.mix import Draw
 
 T = TypeVar("T")
@@ -71,9 +72,18 @@ class Parallel:
             )
 
     def device(self, device: torch.device) -> torch.device:
-        """The device of this rank, where a training alone would take `device`."""
-        if self.world > 1 and device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", self.local)
+        """The device of this rank, where a training alone would take `device`.
+
+        Raises:
+            ConfigError: one GPU is named for all of the processes, or they are more than the GPUs.
+        """
+        if self.world > 1 and device.type == "cuda":
+            if device.index is not None:
+                raise ConfigError(
+                    f"train.device={device}: {self.world} processes train together, each on a GPU of its own; say "
+                    "train.device=cuda, and CUDA_VISIBLE_DEVICES=... for which"
+                )
+            device = resolve_device(f"cuda:{self.local}")
             torch.cuda.set_device(device)
         return device
 
@@ -131,7 +141,7 @@ class Parallel:
                 raise StoppedError("the first of the processes has ended the training")
 
 
-ALONE = Parallel()
+BY_ITSELF = Parallel()
 
 
 class ShareOfOrder(Sampler[list[Draw]]):
@@ -168,14 +178,18 @@ def set_random_state(state: RandomState, device: torch.device) -> None:
         torch.cuda.set_rng_state(state.cuda, device)
 
 
-def from_environment(device: str) -> Parallel:
-    """The place that `torchrun` gives a process, joined with the others'; alone where it gives none.
-
-    Args:
-        device: `cuda` or `cpu`.
-    """
+def from_environment() -> Parallel:
+    """The place that `torchrun` gives a process; by itself where it gives none."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or "RANK" not in os.environ:
-        return ALONE
-    dist.init_process_group(BACKENDS[device], timeout=PATIENCE)
-    return Parallel(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+        return BY_ITSELF
+    return Parallel(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def meet(parallel: Parallel, device: torch.device) -> None:
+    """Join the other processes, where there are any: `torchrun` has told where they are.
+
+    From here on none may keep the others waiting for longer than `PATIENCE`.
+    """
+    if parallel.world > 1:
+        dist.init_process_group(BACKENDS[device.type], timeout=PATIENCE)

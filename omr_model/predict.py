@@ -32,6 +32,7 @@ from omr_model.reading import Reader
 
 FORMATS = ("semantic", "musicxml", "mei")
 RUNTIMES = ("auto", "torch", "onnx")
+EXIT_PARTLY = 1  # some pictures of a folder could not be read, but the others were
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class PredictJob:
     formats: what is written; the terminal gets the first.
     runtime: torch, onnx, or auto: torch where it is installed, else onnxruntime with the export's `onnx/`.
     batch_size: pictures that are read at a time.
-    device: cpu, cuda, or auto: the GPU where there is one.
+    device: cpu, cuda, or auto: the GPU where there is one; with torch also cuda:N.
     """
 
     checkpoint: str = ""
@@ -84,6 +85,7 @@ def predict(job: PredictJob) -> None:
     """Read a picture of a staff, or every picture in a folder; `image=` may be left out before its name.
 
     formats are semantic, musicxml and mei, runtimes auto, torch and onnx: formats=musicxml,mei runtime=onnx
+    device is auto, cpu or cuda, with torch also cuda:N.
     """
     if not job.checkpoint or not job.image:
         raise ConfigError("name both: checkpoint=FOLDER image=FILE_OR_FOLDER")
@@ -98,7 +100,8 @@ def predict(job: PredictJob) -> None:
         raise ConfigError(f"formats={job.formats[0]} of a folder needs another folder for the files: to=FOLDER")
     reader = open_reader(Path(job.checkpoint), job.runtime, job.device)
     if image.is_dir():
-        _read_folder(reader, names, to, job)
+        if unread := _read_folder(reader, names, to, job):
+            _end_partly(image, unread, len(names))
         return
     [reading] = reader.read([read_gray(image)])
     if to is None:
@@ -170,55 +173,69 @@ def _check_free(to: Path, names: Sequence[str], overwrite: bool) -> None:
         raise ConfigError(f"to={to}: {taken[0]}{more} would be replaced; choose another folder, or say overwrite=true")
 
 
-def _read_folder(reader: Reader, names: Mapping[Path, str], to: Path | None, job: PredictJob) -> None:
+def _read_folder(reader: Reader, names: Mapping[Path, str], to: Path | None, job: PredictJob) -> list[str]:
     """Read all pictures that can be read, and say of which the model is least sure.
 
     Args:
         names: of the files to write, by picture.
 
-    Raises:
-        ImageError: some could not be read, or their files not be written; the rest were.
+    Returns:
+        Which could not be read, or their files not be written, and why; the rest were.
     """
     from datasets.scores.transcript import transcribe
 
     paths = list(names)
     predictions: list[Prediction] = []
+    unread: list[str] = []
     with tqdm(total=len(paths), unit="staff", disable=not sys.stderr.isatty(), leave=False) as bar:
         for batch in _batches(paths, job.batch_size):
-            pictures = dict(_readable(batch))
+            pictures = dict(_readable(batch, unread))
             readings = reader.read(list(pictures.values()), job.batch_size)
             for path, reading in zip(pictures, readings, strict=True):
                 if to is None:
                     bar.write(f"{file_text(path)}: {format_semantic(reading.symbols)}")
-                elif not _is_written(reading.symbols, to, names[path], job.formats):
+                elif why := _why_unwritten(reading.symbols, to, names[path], job.formats):
+                    unread.append(why)
                     continue
                 predictions.append(Prediction(file_text(path), reading, transcribe(reading.symbols).remarks))
             bar.update(len(batch))
     if predictions and to is not None:
         write_atomically(to / READINGS_FILE, readings_file(predictions))
         print_predictions(predictions, sys.stdout)
-    if unread := len(paths) - len(predictions):
-        raise ImageError(f"{unread} of {len(paths)} files in {job.image} could not be read; the rest were")
+    return unread
 
 
-def _is_written(symbols: Sequence[Symbol], to: Path, name: str, formats: Sequence[str]) -> bool:
-    """Write the files of one picture; a name that the file system refuses is as bad as a picture that is damaged."""
+def _end_partly(folder: Path, unread: Sequence[str], pictures: int) -> NoReturn:
+    """Exit with `EXIT_PARTLY`, and say which pictures were not read.
+
+    Raises:
+        ImageError: not one was.
+    """
+    message = "\n  ".join([f"{len(unread)} of {pictures} files in {folder} could not be read:", *unread])
+    if len(unread) == pictures:
+        raise ImageError(message)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(EXIT_PARTLY)
+
+
+def _why_unwritten(symbols: Sequence[Symbol], to: Path, name: str, formats: Sequence[str]) -> str:
+    """Write the files of one picture; empty, or why not: its name may be one that the file system refuses."""
     try:
         write_files(symbols, to, name, formats)
     except OSError as error:
         if error.errno in (*DISK_ERRORS, errno.EACCES):
             raise
-        tqdm.write(f"skipped: {to / name}: {error.strerror}", file=sys.stderr)
-        return False
-    return True
+        return f"{to / name}: {error.strerror}"
+    return ""
 
 
-def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Gray]]:
+def _readable(paths: Sequence[Path], unread: list[str]) -> Iterator[tuple[Path, Gray]]:
+    """Those that are pictures; why others are none is added to `unread`."""
     for path in paths:
         try:
             yield path, read_gray(path)
         except ImageError as error:
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            unread.append(str(error))
 
 
 def _batches(paths: Sequence[Path], size: int) -> Iterator[list[Path]]:

@@ -14,12 +14,14 @@ a head, V entries of a branch's vocabulary, S branches. 2 stands for keys and va
 
 from __future__ import annotations
 
+from contextlib import ContextDecorator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from datasets.vocabulary import SYMBOL_BRANCHES
 from omr_model.decoder import Decoder
@@ -167,6 +169,19 @@ class Step:
     def _rounded(self, weights: list[Tensor]) -> Tensor:
         """Beside one another, in the precision of the products."""
         return (torch.cat(weights) if len(weights) > 1 else weights[0]).to(self.dtype)
+
+
+def kernels_of_any_length() -> ContextDecorator:
+    """Around steps: every kernel for attention but cuDNN's.
+
+    In half precision PyTorch prefers cuDNN's on GPUs of capability 9.0 and 10.0. That one builds a graph for each size
+    of batch and each length that it meets, which takes tens of milliseconds, and keeps them all: there would be one for
+    nearly every step. The others take any length, and x-transformers allows no more than these in training.
+    """
+    context: ContextDecorator = sdpa_kernel(
+        [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    )
+    return context
 
 
 def _norm(norm: Any) -> _Norm:

@@ -20,7 +20,8 @@ from datasets.prepare_config import CORPORA, Choices, PrepareConfig
 from omr_model import checkpoint
 from omr_model.config import TrainingConfig, replace_fields
 from omr_model.device import preset_for_device, resolve_device
-from omr_model.parallel import from_environment
+from omr_model.metrics import percent
+from omr_model.parallel import from_environment, meet
 from omr_model.presets import FAST, PLAIN, PRESETS, STAFF_OF_PRESET
 from omr_model.trainer import EpochRecord, Trainer
 
@@ -71,15 +72,14 @@ def train(job: TrainJob) -> None:
     if not job.to:
         raise ConfigError("to=: name the folder for the checkpoint, such as to=runs/first")
     folder = Path(job.to)
-    parallel = from_environment(resolve_device(job.train.device).type)
-    with parallel.first_alone() as first:
-        if first:
-            restore_folder(folder)
-            if folder.exists() and not job.resume:
-                raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
-            corpus = prepare(job.preparation())
-    if not first:
-        corpus = prepare(job.preparation(), quiet=True)  # as the first has
+    parallel = from_environment()
+    device = parallel.device(resolve_device(job.train.device))
+    if parallel.rank == 0:
+        restore_folder(folder)
+        if folder.exists() and not job.resume:
+            raise CheckpointError(f"{folder} is there already; resume=true goes on with it, or name another folder")
+    corpus = prepare(job.preparation())  # by one, for whom the others wait as long as it takes
+    meet(parallel, device)
 
     trainer = Trainer(job.training(), corpus, parallel)
     if job.resume:
@@ -88,11 +88,12 @@ def train(job: TrainJob) -> None:
         print(
             f"{trainer.model.parameter_count:,} parameters on {trainer.device}, {len(trainer.data):,} training staves"
         )
+        print("\n".join(trainer.notes), end="\n" if trainer.notes else "")
 
     def report(record: EpochRecord) -> None:
         checkpoint.save(trainer, record, folder)
         print(
-            f"epoch {record.epoch}/{job.train.epochs}  SER {record.ser:.3f}  loss {record.losses['total']:.3f}  "
+            f"epoch {record.epoch}/{job.train.epochs}  SER {percent(record.ser)}  loss {record.losses['total']:.3f}  "
             f"{record.samples_per_second:.0f} staves/s",
             flush=True,
         )

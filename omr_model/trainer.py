@@ -24,7 +24,7 @@ from datasets.pixels import pictures_of
 from datasets.seeds import seed_from
 from datasets.shards import PreparedCorpus
 from datasets.vocabulary import vocabulary
-from omr_model.compiled import PADDED_TO, compile_regions, pays, uncompiled
+from omr_model.compiled import PADDED_TO, compile_regions, obstacle, pays, uncompiled
 from omr_model.config import TrainingConfig
 from omr_model.data import EpochOrder, StaffDataset, TrainingStaves, check_lengths, collate, validation_choice
 from omr_model.device import autocast, grad_scaler, resolve_device, supported_precision
@@ -37,7 +37,7 @@ from omr_model.loss import LOSS_PARTS, Losses, TrOMRLoss
 from omr_model.mix import MixPlan, Stock
 from omr_model.model import Batch, TrOMR
 from omr_model.optimizer import adamw, learning_rate
-from omr_model.parallel import ALONE, Parallel, RandomState, ShareOfOrder, random_state
+from omr_model.parallel import BY_ITSELF, Parallel, RandomState, ShareOfOrder, random_state
 from omr_model.whole_batch import WholeLoss, with_whole_batch_norms
 
 STEPS_BETWEEN_CHECKS = 20  # reading the loss waits for the GPU, so divergence is looked for now and then
@@ -99,13 +99,16 @@ class Trainer:
         corpus: its `train` split is learned, its `validation` split scored.
         parallel: this process's place among those that train together; all of them make the same calls.
 
+    Attributes:
+        notes: what a person should know of how it is trained here, a sentence each.
+
     Raises:
         ConfigError: the mix names a source that the corpus does not have, or the processes cannot share a batch.
         VocabularyError: the corpus has symbols that the model's vocabulary lacks; before any training.
         CorpusError: a split without staves, or staves larger than the model's picture.
     """
 
-    def __init__(self, config: TrainingConfig, corpus: PreparedCorpus, parallel: Parallel = ALONE) -> None:
+    def __init__(self, config: TrainingConfig, corpus: PreparedCorpus, parallel: Parallel = BY_ITSELF) -> None:
         parallel.check(config.train.batch_size)
         self.config = config
         self.corpus = corpus
@@ -118,9 +121,10 @@ class Trainer:
         words = vocabulary(config.model.vocabulary)
         train, validation = corpus.staves("train"), corpus.staves("validation")
         mapped = config.train.images == "mapped" or (config.train.images == "auto" and self.device.type == "cuda")
-        self.data = StaffDataset(train, words, pictures=pictures_of(train) if mapped else None)
+        pictures = [pictures_of(staves) if mapped else None for staves in (train, validation)]
+        self.data = StaffDataset(train, words, pictures=pictures[0])
         chosen = validation_choice(len(validation), config.train.validation_staves)
-        self.validation = StaffDataset(validation, words, chosen)
+        self.validation = StaffDataset(validation, words, chosen, pictures[1])
         for data in (self.data, self.validation):
             check_lengths(data, config.model.max_length)
         self.order = EpochOrder(
@@ -129,6 +133,8 @@ class Trainer:
             config.train.batch_size,
             config.train.accumulation,
         )
+        self.compiled = config.train.compile and pays(self.device)
+        self.notes = [note] if config.train.compile and (note := obstacle(self.device)) else []
         self.loader = self._loader()
 
         # model
@@ -141,7 +147,6 @@ class Trainer:
         self.precision = supported_precision(self.device, config.train.precision)
         self.scaler = grad_scaler(self.device, self.precision)
         choose_kernels(self.model, self.device, self.precision)
-        self.compiled = config.train.compile and pays(self.device)
         if self.compiled:
             compile_regions(self.model, self.loss)
         self.forward: Callable[[Batch], Any] = self.model
@@ -281,7 +286,7 @@ class Trainer:
         return DataLoader(
             TrainingStaves(self.data, train.mix),
             batch_sampler=self.order if self.parallel.world == 1 else ShareOfOrder(self.order, self.parallel),
-            collate_fn=_Collate(PADDED_TO if train.compile and pays(self.device) else 1, self.config.model.max_length),
+            collate_fn=_Collate(PADDED_TO if self.compiled else 1, self.config.model.max_length + 1),
             num_workers=train.workers,
             persistent_workers=train.workers > 0,
             generator=torch.Generator().manual_seed(train.seed),  # else it draws from dropout's, once a start

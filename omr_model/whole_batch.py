@@ -43,15 +43,14 @@ class WholeLoss(nn.Module):
         own = self.loss(logits, batch)
         weights = position_weights(self.loss, batch)
         factors = self.parallel.world * weights / self.parallel.sum(weights)
-        *branches, consistency = [getattr(own, part) * factor for part, factor in zip(PARTS, factors, strict=True)]
+        *branches, consistency = [
+            getattr(own, part) * factor for part, factor in zip(LOSS_PARTS[1:], factors, strict=True)
+        ]
         return self.loss.weighted(dict(zip(BRANCHES, branches, strict=True)), consistency)
 
 
-PARTS = LOSS_PARTS[1:]  # all but their weighted sum
-
-
 def position_weights(loss: TrOMRLoss, batch: Batch) -> Tensor:
-    """What each of the loss's parts is divided by to be a mean, in the order of `PARTS`; [5]."""
+    """What each of the loss's parts is divided by to be a mean, in the order of `LOSS_PARTS` after `total`; [5]."""
     valid_BT = batch.rhythm[:, 1:] != PAD
     sums = []
     for branch in BRANCHES:
@@ -68,23 +67,23 @@ class WholeBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Normalised features of the same shape; alone with its running statistics while it does not train."""
+        """Features of the same shape; as alone, with the running statistics, while it does not train."""
         if not self.training:
             alone: Tensor = super().forward(x_BCHW)
             return alone
-        normalised: Tensor = _normalised(self, x_BCHW)
-        return normalised
+        return self.finished(_normalised(self, x_BCHW))
+
+    def finished(self, normalised_BCHW: Tensor) -> Tensor:
+        """What the norm makes of its normalised features beside."""
+        return normalised_BCHW
 
 
-class WholeBatchNormAct(BatchNormAct2d):
+class WholeBatchNormAct(WholeBatchNorm, BatchNormAct2d):
     """timm's batch norm with an activation, with the statistics of all ranks' shares."""
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Features of the same shape."""
-        if not self.training:
-            alone: Tensor = super().forward(x_BCHW)  # type: ignore[no-untyped-call]
-            return alone
-        activated: Tensor = self.act(self.drop(_normalised(self, x_BCHW)))
+    def finished(self, normalised_BCHW: Tensor) -> Tensor:
+        """The activation, and what timm may drop before it."""
+        activated: Tensor = self.act(self.drop(normalised_BCHW))
         return activated
 
 

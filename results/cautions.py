@@ -11,14 +11,15 @@ import pyarrow.compute as pc
 
 from datasets.errors import CorpusError
 from datasets.manifest import Manifest
+from omr_model.metrics import percent
 from results.evidence import Decision
 from results.fidelity import Fidelity
 from results.gather import Tables
 from results.journal import SessionStarted
 from results.ranking import RankedTrial, base, rank
 from results.roles import in_thirds, moving, together, value_text
+from results.samples import Samples
 from results.study import StudyRecord
-from results.verdict import percent
 from results.winner import winner_if_any
 
 EDGE = 0.02  # of a range: so near its end
@@ -110,19 +111,18 @@ def _lost(ranking: Sequence[RankedTrial]) -> Iterator[str]:
     lost = {state: sum(trial.state == state for trial in own) for state in ("diverged", "failed")}
     count = sum(lost.values())
     if count > LOST_SHARE * len(own):
-        told = " and ".join(f"{number} {state}" for state, number in lost.items() if number)
+        counts = " and ".join(f"{number} {state}" for state, number in lost.items() if number)
         yield (
-            f"Of {len(own)} trials, {told}. Where many are lost, part of the space was not searched: see their "
+            f"Of {len(own)} trials, {counts}. Where many are lost, part of the space was not searched: see their "
             "`message` in trials.parquet; a smaller learning rate or narrower ranges help against divergence."
         )
 
 
-def _samples(ranking: Sequence[RankedTrial], samples: pa.Table) -> Iterator[str]:
+def _samples(ranking: Sequence[RankedTrial], samples: Samples) -> Iterator[str]:
     """Of those trained to the end: what was stopped early is not compared staff by staff."""
-    read = samples.group_by(["trial_id", "epoch"]).aggregate([]).to_pylist()
-    there = {(row["trial_id"], row["epoch"]) for row in read}
+    read = samples.epochs
     ended = [trial for trial in ranking if trial.rank is not None or (trial.repeats is not None and _ended(trial))]
-    lost = [str(trial.number) for trial in ended if (trial.trial_id, trial.epochs) not in there]
+    lost = [str(trial.number) for trial in ended if read.get(trial.trial_id) != trial.epochs]
     if lost:
         yield (
             f"What trials {', '.join(lost)} read at their end is gone with their checkpoints, so these cannot be "
@@ -156,9 +156,8 @@ def _few(study: StudyRecord, ranking: Sequence[RankedTrial]) -> Iterator[str]:
     wanted = TRIALS_PER_PARAMETER * parameters
     if len(own) < wanted:
         yield (
-            f"{len(own)} trials for {parameters} parameter{'s' if parameters > 1 else ''}: a rule of thumb wants "
-            f"{TRIALS_PER_PARAMETER} for each, here {wanted}. A better setting may well be there; extend=+"
-            f"{wanted - len(own)} looks on."
+            f"{len(own)} trials for {parameters} parameter{'s' if parameters > 1 else ''}; a rule of thumb is {wanted}."
+            f" A better setting may be unfound: resume with extend=+{wanted - len(own)}."
         )
 
 
@@ -197,7 +196,7 @@ def _training(best: RankedTrial | None, epochs: pa.Table) -> Iterator[str]:
     gain = (rows[-LATELY]["ser"] - rows[-1]["ser"]) / (LATELY - 1)
     if gain > max(STEEP * rows[-1]["ser"], STEEP_POINTS):
         yield (
-            f"The SER of the best trial (number {best.number}) still fell by {_points(gain)} an epoch at the end "
+            f"The SER of the best trial (number {best.number}) still fell by {_points(gain)} per epoch at the end "
             f"({percent(rows[-LATELY]['ser'])} to {percent(rows[-1]['ser'])} over the last {LATELY} epochs): it is not "
             "done, and what is best now need not be best later. Train longer: train.epochs=..."
         )

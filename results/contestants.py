@@ -22,6 +22,7 @@ from results.evidence import Decision, decisions_of
 from results.gather import Tables, gather
 from results.journal import Parameter
 from results.log_records import LogRun
+from results.provenance import code_words
 from results.ranking import BASE, RankedTrial, chosen, rank
 from results.roles import setting_text
 from results.samples import is_log_benchmark, works_of
@@ -80,8 +81,9 @@ class OpenStudy:
 
     def read_last(self, trial: RankedTrial) -> pa.Table:
         """Its rows of `samples` after its last epoch, ordered by staff; none where they are lost."""
-        own = (pc.field("trial_id") == trial.trial_id) & (pc.field("epoch") == trial.epochs)
-        return self.tables.samples.filter(own).sort_by([("staff_id", "ascending"), ("source", "ascending")])
+        return self.tables.samples.of(trial.trial_id, trial.epochs).sort_by(
+            [("staff_id", "ascending"), ("source", "ascending")]
+        )
 
     def repeats(self, trial: RankedTrial) -> list[RankedTrial]:
         """The trainings of a trial's setting with other seeds, in their order."""
@@ -106,7 +108,7 @@ class OpenStudy:
         """The versions of the code that drove it, in words; uncommitted ones with the beginning of their digest."""
         code = self.record.provenance.code
         first = f"{code} ({code.digest[:8]})" if code.dirty and code.digest else str(code)
-        later = [session.code for session in self.tables.sessions if session.code != str(code)]
+        later = [words for session in self.tables.sessions if (words := code_words(session.code)) != str(code)]
         return list(dict.fromkeys([first, *later]))
 
 

@@ -43,6 +43,7 @@ from datasets.seeds import seed_from
 from results.gather import Tables
 from results.repeats import Evidence
 from results.replay import latest_confirm
+from results.samples import Samples
 from results.statistics import student_quantile
 from results.study import StudyRecord
 
@@ -53,6 +54,7 @@ LEAST_ROUNDS = 2  # one new seed of each says too little of how far seeds spread
 LEAST_FREEDOM = 2
 MOST_ROUNDS = 50  # nobody trains more to tell two settings apart
 MOST_WORKS = 10  # times as many as there are, likewise
+MANY_PIECES = f"more than {MOST_WORKS} times as many pieces"
 SEEDS = 2**31
 
 
@@ -102,7 +104,7 @@ class Repeat:
     round: int
 
 
-def decide(trials: pa.Table, samples: pa.Table, top: int, rounds: int, worthwhile: float) -> list[Decision]:
+def decide(trials: pa.Table, samples: Samples, top: int, rounds: int, worthwhile: float) -> list[Decision]:
     """The verdicts on those that were trained again, as of the last look; best ranked first.
 
     Args:
@@ -121,7 +123,7 @@ def decide(trials: pa.Table, samples: pa.Table, top: int, rounds: int, worthwhil
 
 
 def next_repeats(
-    trials: pa.Table, samples: pa.Table, top: int, rounds: int, worthwhile: float, seed: int
+    trials: pa.Table, samples: Samples, top: int, rounds: int, worthwhile: float, seed: int
 ) -> list[Repeat]:
     """What is still to be trained in the current round, the base first; nothing once all is clear or all rounds done.
 
@@ -218,9 +220,9 @@ def _decision(evidence: Evidence, number: int, look: int, rounds: int, alpha: fl
     difference = low = high = works = math.nan
     verdict: Verdict = "undecided"
     if not own:
-        needed = "a repeat that can be used: those there are failed, or their samples are lost"
+        needed = "train it with another seed: what it was trained again failed, or its samples are lost"
     elif freedom < LEAST_FREEDOM:
-        needed = "a second seed of each, to know how far seeds spread"
+        needed = "train a second new seed of each, which shows how far seeds spread"
     else:
         difference_W = np.mean(own, axis=0) - np.mean(bases, axis=0)
         difference = float(difference_W.sum() / evidence.lengths.sum())
@@ -232,10 +234,13 @@ def _decision(evidence: Evidence, number: int, look: int, rounds: int, alpha: fl
         needed = "" if verdict != "undecided" else _needed(parts, max(-difference, difference + worthwhile))
     base_diverged = evidence.diverged(evidence.base, look)
     if base_diverged and verdict == "reject":
-        verdict, needed = "undecided", "a base that does not diverge: the seeds that are left of this one flatter it"
+        verdict, needed = (
+            "undecided",
+            "take a base that does not diverge: the seeds that are left of this one flatter it",
+        )
     if evidence.diverged(number, look) and verdict != "reject":
         seed = evidence.seeds[number, look]
-        verdict, needed = "undecided", f"a setting that does not diverge, as this one did with seed {seed}"
+        verdict, needed = "undecided", f"try a setting that does not diverge, as this one did with seed {seed}"
     return Decision(
         candidate=number,
         base=evidence.base,
@@ -261,19 +266,23 @@ def _needed(parts: _Spread, margin: float) -> str:
     for rounds in range(parts.rounds + 1, MOST_ROUNDS + 1):
         if math.hypot(*parts.after(rounds)) <= margin:
             return _more_seeds(parts, rounds)
-    works = len(parts.evidence.lengths)
-    by_seeds, by_works = parts.after(max(MOST_ROUNDS, parts.rounds))
-    wanted = math.ceil(works * by_works**2 / (margin**2 / 2)) if margin > 0 else math.inf
-    if by_works > margin and wanted <= MOST_WORKS * works:  # half of the margin is left to the seeds
-        return f"some {wanted} works to validate on instead of {works}, and more seeds of each"
-    limits = {
-        f"{MOST_ROUNDS} seeds of each": (by_seeds, f"seeds ({100 * parts.seeds:.1f} points, standard deviation)"),
-        f"{MOST_WORKS} times the works": (by_works, f"the choice of works ({100 * parts.works:.1f} points)"),
-    }
-    alone = [name for name, (width, _) in limits.items() if width > margin] or list(limits)
-    makers = " and ".join(limits[name][1] for name in alone)
-    verb = "make" if len(alone) > 1 or by_seeds > margin else "makes"
-    return f"more than {' and '.join(alone)}: the difference is too small against what {makers} {verb} of it"
+    share = margin / math.sqrt(2)  # half of what the interval may have is left to each of the two
+    works, by_works = len(parts.evidence.lengths), parts.after(max(MOST_ROUNDS, parts.rounds))[1]
+    wanted = math.ceil(works * (by_works / share) ** 2) if share > 0 else math.inf
+    ways = []
+    if wanted > works:
+        few = wanted <= MOST_WORKS * works
+        ways.append(f"validate on {f'about {wanted} pieces instead of {works}' if few else MANY_PIECES}")
+    more = (rounds - parts.rounds for rounds in range(parts.rounds, MOST_ROUNDS + 1) if parts.after(rounds)[0] <= share)
+    if (seeds := next(more, None)) is None:
+        ways.append(f"train more than {MOST_ROUNDS} seeds of each")
+    elif seeds:
+        ways.append(f"train {_seeds_more(seeds)} of each")
+    return " and ".join(ways)
+
+
+def _seeds_more(count: int) -> str:
+    return f"about {count} more seed{'s' if count > 1 else ''}"
 
 
 def _more_seeds(parts: _Spread, rounds: int) -> str:
@@ -282,6 +291,6 @@ def _more_seeds(parts: _Spread, rounds: int) -> str:
     extend = f" extend=+{unplanned}rounds" if unplanned > 0 else ""
     beyond = "; a verdict after unplanned rounds errs more often, in up to 9 % of studies" if unplanned > 0 else ""
     return (
-        f"about {more} more seed{'s' if more > 1 else ''} of each, if the difference stays what it is "
+        f"train {_seeds_more(more)} of each, if the difference stays what it is "
         f"(`python -m search.run resume={parts.evidence.study}{extend}`{beyond})"
     )

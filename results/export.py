@@ -45,7 +45,7 @@ from results.read_back import TriedOut, attempt, try_out
 from results.specification import preprocessing, vocabulary_of
 from results.study import DEFAULT_STUDIES, PAGE_FILE, CorpusRecord, find_study
 from results.trial_report import CURVE_FILE
-from results.verdict import against_base
+from results.verdict import against_base, first_sentence
 from results.winner import winner_if_any
 
 DEFAULT_EXPORTS = Path(__file__).resolve().parent / "exports"
@@ -101,7 +101,7 @@ def export_trial(config: ExportConfig) -> None:
     Without `to` it is results/exports/ and the study's name. Trials that were stopped early keep no weights.
     """
     exported = export(config)
-    print("\n".join([exported.verdict, *exported.remarks, str(exported.folder / CARD_FILE)]))
+    print("\n".join([first_sentence(exported.verdict), *exported.remarks, str(exported.folder / CARD_FILE)]))
 
 
 def export(config: ExportConfig, known: Known | None = None) -> Export:

@@ -98,7 +98,7 @@ def collect(source: Path, name: str, known: Known | None = None) -> ExportedTria
         config=description["config"],
         epochs=epochs,
         epoch=_epoch_of_weights(epochs, description["epoch"]),
-        samples=tables.samples.filter(of_trial),
+        samples=tables.samples.of(trial.trial_id),
         findings=found,
     )
 

@@ -24,14 +24,15 @@ from results.fidelity import Fidelity, fidelity
 from results.gather import Tables, gather
 from results.importance import SHARE_RESAMPLES, Importance, importance
 from results.ranking import rank
-from results.report_sections import doubt, number_text, real_effects
+from results.report_sections import doubt, not_judged, number_text, real_effects
 from results.schema import IMPORTANCE, RUNGS, STUDY_KEY
 from results.study import DEFAULT_STUDIES, REPORTS_FOLDER, StudyRecord, read_study, to_json
-from results.verdict import verdict
+from results.verdict import how_decided, verdict
 from results.winner import winner_if_any
 from results.working_copy import opened_study
 
 WIDTH, MOST_LINES = 118, 25
+HOW_DECIDED = "How this was worked out"
 NO_VERDICT = "No verdict: no trial has been trained again with other seeds beside the base."
 MOST_EFFECTS, MOST_CAUTIONS = 4, 5  # in the terminal
 
@@ -53,7 +54,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Known:
-    """A study as it was read, gathered and judged at one moment: worked out once, and told in many places."""
+    """A study as it was read, gathered and judged at one moment: worked out once, and shown in many places."""
 
     study: StudyRecord
     tables: Tables
@@ -136,16 +137,18 @@ def write_findings(folder: Path, found: Findings) -> None:
 
 
 def text(found: Findings) -> str:
-    """The findings for a terminal, verdict first, in some `MOST_LINES` lines."""
+    """The findings for a terminal, verdict first, in `MOST_LINES` lines at most."""
     effects, warned = real_effects(found.importance), [caution.text for caution in found.cautions]
+    how = how_decided(found.decisions)
     lines = [
         found.verdict,
         *([] if found.decisions else [NO_VERDICT]),
-        *_bulleted(f"What moves what, beyond noise, {_compared(found.importance)}", effects, MOST_EFFECTS),
+        *_bulleted(f"Which settings matter, beyond noise, {_compared(found.importance)}", effects, MOST_EFFECTS),
         *([doubt(found.importance, found.fidelity)] if effects else []),
         *([] if effects else [_nothing_moves(found.importance)]),
         *_rungs_text(found.fidelity),
         *_bulleted("To bear in mind", warned, MOST_CAUTIONS),
+        *_bulleted(HOW_DECIDED, [how] if how else [], 1),
     ]
     wrapped = [
         part
@@ -165,8 +168,8 @@ def _bulleted(title: str, texts: Sequence[str], most: int) -> list[str]:
 
 def _nothing_moves(found: Importance) -> str:
     if not found.knobs:
-        return "What moves what cannot be told: too few trials to compare, or nothing that varied."
-    return f"What moves what: nothing beyond noise, {_compared(found)}."
+        return "Which settings matter: too few trials to say, or nothing varied."
+    return f"Which settings matter: none beyond noise, {_compared(found)}."
 
 
 def _compared(found: Importance) -> str:
@@ -178,11 +181,9 @@ def _rungs_text(found: Fidelity) -> list[str]:
     if not found.rungs:
         return []
     if all(math.isnan(rung.tau) for rung in found.rungs):
-        return [
-            f"Whether stopping early misleads cannot be told; trials that reached the end: {found.rungs[-1].trials}."
-        ]
-    told = ", ".join(f"{number_text(rung.tau)} after epoch {rung.epoch}" for rung in found.rungs)
-    return [f"Order of the trials against that at the end (Kendall's tau): {told}."]
+        return [f"Whether stopping early misleads {not_judged(found)}"]
+    orders = ", ".join(f"{number_text(rung.tau)} after epoch {rung.epoch}" for rung in found.rungs)
+    return [f"Order of the trials against that at the end (Kendall's tau): {orders}."]
 
 
 def importance_table(study: StudyRecord, found: Findings) -> pa.Table:

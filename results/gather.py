@@ -1,6 +1,6 @@
 """`python -m results.gather study=NAME`: a study's folder to Parquet, at any moment.
 
-    study.json, events.jsonl, manual.json, latest checkpoints  ->  reports/{trials,epochs,samples}.parquet
+    study.json, events.jsonl, manual/, latest checkpoints  ->  reports/{trials,epochs,samples}.parquet
 
 The search may be running, may have crashed, or may not have begun.
 """
@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datasets.command_line import main
-from datasets.files import write_atomically
-from datasets.parquet import to_parquet
+from datasets.parquet import write_parquet
 from results.journal import SessionStarted, read
 from results.manual import read_manual
 from results.replay import Replay, TrialHistory
-from results.samples import SAMPLES_FILE
+from results.samples import SAMPLES_FILE, Kept, ReportedSamples, Samples, read_columns
 from results.schema import SAMPLES, STUDY_KEY
 from results.statistics import NO_INTERVAL, Interval, ser_interval
 from results.study import DEFAULT_STUDIES, EVENTS_FILE, REPORTS_FOLDER, StudyRecord, read_study, to_json
@@ -33,11 +31,12 @@ from results.working_copy import opened_study
 JOURNAL_KEY = "omr_journal"
 """In the metadata of the table of trials: how long the journal was that it is made of, and how the study stood."""
 TRIALS_FILE = "trials.parquet"
+COUNTED = ("epoch", "work", "distance", "reference_length")  # of what a trial read, what its interval follows from
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The three tables of a study (`results.schema`).
+    """The tables of a study (`results.schema`); its samples, which may be large, are read when they are asked for.
 
     `missing_samples` counts the trials whose latest checkpoint is named but cannot be read (removed to save space, or
     lost), and whose samples are in no earlier report. `sessions` are the processes that drove the study, and `seconds`
@@ -46,7 +45,7 @@ class Tables:
 
     trials: pa.Table
     epochs: pa.Table
-    samples: pa.Table
+    samples: Samples
     missing_samples: int
     sessions: tuple[SessionStarted, ...] = ()
     seconds: float = 0.0
@@ -92,8 +91,10 @@ def write_reports(folder: Path, replay: Replay | None = None) -> Tables:
     tables = gather(folder, replay)
     reports = folder / REPORTS_FOLDER
     reports.mkdir(exist_ok=True)
-    for name in ("trials", "epochs", "samples"):
-        write_atomically(reports / f"{name}.parquet", to_parquet(getattr(tables, name)))
+    for name, table in (("trials", tables.trials), ("epochs", tables.epochs)):
+        write_parquet(reports / f"{name}.parquet", [table], table.schema)
+    samples = SAMPLES.with_metadata({STUDY_KEY: tables.trials.schema.metadata[STUDY_KEY.encode()]})
+    write_parquet(reports / SAMPLES_FILE, tables.samples.parts(), samples)
     return tables
 
 
@@ -105,25 +106,20 @@ def gather(folder: Path, replay: Replay | None = None) -> Tables:
             the journal.
 
     Raises:
-        StudyError: no study, or a damaged `study.json`, journal or `manual.json`.
+        StudyError: no study, or a damaged `study.json`, journal or rating.
     """
     study, size = read_study(folder), _journal_bytes(folder)  # the size before the events: it may grow meanwhile
     replay = replay or Replay(read(folder / EVENTS_FILE))
     saved = [trial for trial in replay.trials() if trial.checkpoint is not None]
-    samples = _latest_samples(folder, study.name, saved)
-    intervals = {
-        trial.trial_id: _interval(samples[trial.trial_id], trial.epochs[-1])
-        for trial in saved
-        if trial.trial_id in samples
-    }
+    samples, intervals = _latest_samples(folder, study.name, saved)
     standing = StandingEpochs(replay)
     trials = trials_table(standing, study.name, study.parameters, intervals, read_manual(folder))
     metadata = {STUDY_KEY: to_json(study)}
     return Tables(
         trials=trials.replace_schema_metadata(metadata | {JOURNAL_KEY: _told(size, replay)}),
         epochs=epochs_table(standing, study.name).replace_schema_metadata(metadata),
-        samples=pa.concat_tables([SAMPLES.empty_table(), *samples.values()]).replace_schema_metadata(metadata),
-        missing_samples=len(saved) - len(samples),
+        samples=samples,
+        missing_samples=len(saved) - len(intervals),
         sessions=tuple(replay.sessions),
         seconds=replay.seconds,
         outcome=replay.outcome,
@@ -174,52 +170,30 @@ def _told(size: int, replay: Replay) -> str:
     return json.dumps({"bytes": size, "begun": replay.begun, "outcome": replay.outcome})
 
 
-def _latest_samples(folder: Path, study: str, trials: Sequence[TrialHistory]) -> dict[str, pa.Table]:
-    """`SAMPLES` of each trial's latest checkpoint, or of a report where that cannot be read, by trial_id."""
+def _latest_samples(folder: Path, study: str, trials: Sequence[TrialHistory]) -> tuple[Samples, dict[str, Interval]]:
+    """What each trial read at its latest checkpoint, or a report has of that epoch where this cannot be read; and the
+    intervals of the SERs, as far as what was read is of the trial's last epoch."""
+    report = ReportedSamples(folder / REPORTS_FOLDER / SAMPLES_FILE)
+
+    def kept(trial: TrialHistory) -> tuple[Kept, Interval] | None:
+        def read(columns: Sequence[str]) -> pa.Table | None:
+            beside = read_columns(folder / str(trial.checkpoint) / SAMPLES_FILE, columns)
+            return report.read(trial.trial_id, trial.epochs[-1], columns) if beside is None else beside
+
+        part = read(COUNTED)
+        if part is None or not len(part):
+            return None
+        epoch = part["epoch"][0].as_py()
+        distance, length = part["distance"].to_numpy(), part["reference_length"].to_numpy()
+        of_the_end = epoch == trial.epochs[-1]
+        interval = ser_interval(distance, length, part["work"].to_pylist()) if of_the_end else NO_INTERVAL
+        return Kept(epoch, len(part), read), interval
+
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(lambda trial: _read_samples(folder / trial.checkpoint / SAMPLES_FILE), trials))
-    found = {trial.trial_id: part for trial, part in zip(trials, parts, strict=True) if part is not None}
-    if len(found) < len(trials) and (reported := _read_samples(folder / REPORTS_FOLDER / SAMPLES_FILE)) is not None:
-        rows = _by_trial(reported)
-        for trial in trials:  # what a report has of this very epoch outlives the checkpoint
-            if trial.trial_id not in found and trial.trial_id in rows:
-                of_epoch = rows[trial.trial_id].filter(pc.field("epoch") == trial.epochs[-1])
-                found |= {trial.trial_id: of_epoch} if len(of_epoch) else {}
-    ordered = [trial.trial_id for trial in trials if trial.trial_id in found]
-    return {trial_id: _conformed(found[trial_id], study, trial_id) for trial_id in ordered}
-
-
-def _by_trial(reported: pa.Table) -> dict[str, pa.Table]:
-    """A report's samples by trial: it has those of one after those of another."""
-    runs = pc.run_end_encode(reported["trial_id"].combine_chunks())
-    ends = runs.run_ends.to_pylist()
-    starts = [0, *ends]
-    trial_ids = runs.values.to_pylist()
-    return {one: reported.slice(start, end - start) for one, start, end in zip(trial_ids, starts, ends, strict=False)}
-
-
-def _read_samples(path: Path) -> pa.Table | None:
-    try:
-        return pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowInvalid):  # the engine removed it, maybe this very moment; or the disk was full
-        return None
-
-
-def _conformed(part: pa.Table, study: str, trial_id: str) -> pa.Table:
-    """A checkpoint's samples with the columns of `SAMPLES`; null where it lacks one."""
-    given = {name: part[name] for name in part.column_names}
-    given |= {"study": pa.repeat(study, len(part)), "trial_id": pa.repeat(trial_id, len(part))}
-    columns = [given[field.name] if field.name in given else pa.nulls(len(part), field.type) for field in SAMPLES]
-    return pa.table(columns, schema=SAMPLES)
-
-
-def _interval(samples: pa.Table, epoch: int) -> Interval:
-    """The interval of a trial's SER at `epoch`; NaN if its samples are of another one."""
-    if not samples.num_rows or samples["epoch"][0].as_py() != epoch:
-        return NO_INTERVAL
-    return ser_interval(
-        samples["distance"].to_numpy(), samples["reference_length"].to_numpy(), samples["work"].to_pylist()
-    )
+        found = zip(trials, pool.map(kept, trials), strict=True)
+        known = {trial.trial_id: one for trial, one in found if one is not None}
+    intervals = {trial_id: interval for trial_id, (_, interval) in known.items()}
+    return Samples(study, {trial_id: part for trial_id, (part, _) in known.items()}), intervals
 
 
 if __name__ == "__main__":

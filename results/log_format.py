@@ -31,6 +31,7 @@ from typing import Any
 from datasets.errors import LogError
 from results.journal import Parameter
 from results.log_records import FACT, HEADING, RUN, STUDY, Entry, LogNote, LogRun, LogStudy, TrainingLog
+from results.provenance import code_words
 
 TITLE = "# Training log"
 CONTINUED = "  "
@@ -313,7 +314,7 @@ STUDY_FACTS = (
     _text_fact("State", "state", required=True),
     _Fact("Wall time", ("hours",), **_HOURS),
     _Fact("Command", ("command",), lambda text: f"`{text}`", _read_code_span, "a command in backticks"),
-    _text_fact("Code", "code"),
+    _Fact("Code", ("code",), str, lambda text: [code_words(text)], "a commit"),
     _Fact("Space", ("space",), ", ".join, lambda text: [tuple(text.split(", "))], "names with a comma between"),
     _text_fact("Corpus", "corpus"),
     _text_fact("Trials", "trials"),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from datasets.storage import joined, place_of
+from datasets.addresses import joined, place_of
+from omr_model.metrics import percent
 from results.evidence import Decision, decisions_of
 from results.gather import Tables, gather
 from results.log_format import LINE_WIDTH
@@ -19,7 +20,7 @@ from results.log_records import ABORTED, FINISHED, LogStudy
 from results.manual import read_manual
 from results.ranking import RankedTrial, rank
 from results.study import DEFAULT_LOG, StudyRecord, read_study
-from results.verdict import percent, rate_of_seeds
+from results.verdict import rate_of_seeds
 from results.verdict import verdict as verdict_on
 from results.winner import winner_if_any
 

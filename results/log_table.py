@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from omr_model.metrics import percent
 from results.log_format import percent_text
 from results.log_records import Entry, LogNote, LogRun, TrainingLog
-from results.verdict import percent
 
 HEADER = ("date", "name", "state", "SER", "manual", "what changed, or the verdict")
 LEAST_WIDTH = 20  # of the last column, however narrow the terminal is

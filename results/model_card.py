@@ -20,6 +20,7 @@ from datasets.manifest import Manifest
 from datasets.staff import STAFF_SIZES
 from omr_model.config import TrainingConfig
 from omr_model.layout import ATTENTION_FILE, DESCRIPTION, METRICS_FILE, ONNX_FOLDER, WEIGHTS
+from omr_model.metrics import percent
 from results.exported import ExportedTrial
 from results.portable import COMMAND_FILE, LICENCE_FILE, ONNX_REQUIREMENTS, TORCH_REQUIREMENTS
 from results.read_back import ReadBack, TriedOut
@@ -27,7 +28,7 @@ from results.report_sections import code, table
 from results.schema import ERROR_CLASSES, JOULES_PER_KILOWATT_HOUR
 from results.study import PAGE_FILE
 from results.trial_report import CURVE_FILE, by_source, provenance, rates
-from results.verdict import interval_text, percent
+from results.verdict import interval_text
 
 CARD_FILE, PREDICTIONS_FILE = "README.md", "predictions.parquet"
 CITATION = """```bibtex

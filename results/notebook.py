@@ -16,6 +16,7 @@ numbers, truths and texts are pandas' own types that know missing values; states
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datasets.addresses import place_of
 from datasets.command_line import check_choice
-from datasets.storage import place_of
+from omr_model.metrics import percent
 from results.comparison import Comparison, compared
 from results.contestants import Contestant, OpenStudy, TrialContestant, find
 from results.findings import Findings, findings_of, importance_table, rungs_table
@@ -34,9 +36,10 @@ from results.page.plain import fragment, text
 from results.page.subject import Subject
 from results.ranking import RankedTrial, base, chosen
 from results.roles import value_text
+from results.samples import LoadedSamples
 from results.schema import MOMENT
 from results.study import DEFAULT_LOG, StudyRecord
-from results.verdict import interval_text, percent
+from results.verdict import interval_text
 from results.winner import winner_if_any
 
 if TYPE_CHECKING:
@@ -57,7 +60,9 @@ class Study:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._open = OpenStudy.open(folder)
+        opened = OpenStudy.open(folder)
+        loaded = LoadedSamples(opened.tables.samples.table())  # a notebook's study stays as it was
+        self._open = replace(opened, tables=replace(opened.tables, samples=loaded))
 
     @property
     def name(self) -> str:
@@ -82,7 +87,7 @@ class Study:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """A row a validation staff, as each trial's latest checkpoint read it."""
-        return _frame(self._open.tables.samples)
+        return _frame(self._open.tables.samples.table())
 
     @cached_property
     def importance(self) -> pd.DataFrame:
@@ -276,7 +281,7 @@ class Trial:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Its rows of `Study.samples`."""
-        return _frame(self._own(self._study.tables.samples))
+        return _frame(self._study.tables.samples.of(self.trial_id))
 
     @property
     def predictions(self) -> pd.DataFrame:

@@ -52,7 +52,19 @@ class CodeVersion:
     def __str__(self) -> str:
         if self.commit == UNVERSIONED:
             return "unversioned: NO git commit leads back to this code"
-        return f"run {self.run_number}, commit {self.commit[:8]}" + (", uncommitted changes" if self.dirty else "")
+        return _code_text(self.commit[:8], self.run_number) + (", uncommitted changes" if self.dirty else "")
+
+
+def code_words(text: str) -> str:
+    """A version in words as `CodeVersion` has them now; records of before say `run 75, commit 7c60b550`."""
+    return re.sub(r"^run (\d+), commit (\w+)", lambda found: _code_text(found[2], int(found[1])), text)
+
+
+def _code_text(commit: str, count: RunNumber) -> str:
+    if count == UNVERSIONED:
+        return f"commit {commit}"
+    ending = "th" if count % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"commit {commit} (the {count}{ending})"
 
 
 @dataclass(frozen=True)

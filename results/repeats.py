@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.ranking import RankedTrial, base, rank
+from results.samples import Samples
 from results.statistics import Floats, largest_deviations, resampled_rates, simultaneous_quantile
 
 
@@ -45,7 +46,7 @@ class Evidence:
     deviations: Floats
 
     @classmethod
-    def of(cls, trials: pa.Table, samples: pa.Table, top: int) -> Evidence | None:
+    def of(cls, trials: pa.Table, samples: Samples, top: int) -> Evidence | None:
         """None where nothing can be decided."""
         ranking = rank(trials)
         foundation = base(ranking)
@@ -128,25 +129,22 @@ def _by_round(ranking: Sequence[RankedTrial]) -> dict[tuple[int, int], RankedTri
 
 
 def _by_work(
-    samples: pa.Table, foundation: RankedTrial, others: Sequence[RankedTrial]
+    samples: Samples, foundation: RankedTrial, others: Sequence[RankedTrial]
 ) -> tuple[dict[str, Floats], Floats]:
     """Distances by work of the base and of each other trial that was trained as far and read all of its staves.
 
     Returns:
         Them by trial_id, and the symbols of each work.
     """
-    wanted = [foundation, *(trial for trial in others if trial.epochs == foundation.epochs)]
-    ids = pa.array([trial.trial_id for trial in wanted])
-    final = samples.filter(pc.field("trial_id").isin(ids) & (pc.field("epoch") == foundation.epochs))
-    own = final.filter(pc.field("trial_id") == foundation.trial_id)
+    own = samples.of(foundation.trial_id, foundation.epochs, ["staff_id", "work", "reference_length"])
     names, work_S = np.unique(np.asarray(own["work"].to_pylist(), dtype=np.str_), return_inverse=True)
     length_W = np.bincount(work_S, weights=own["reference_length"].to_numpy(), minlength=len(names))
-    shared = final.filter(pc.field("staff_id").isin(own["staff_id"].combine_chunks()))
-    run = pc.index_in(shared["trial_id"], ids).to_numpy()
-    staff = pc.index_in(shared["staff_id"], own["staff_id"].combine_chunks()).to_numpy()
-    staves_X = np.bincount(run, minlength=len(wanted))
-    cell = run * len(names) + work_S[staff]
-    count_XW = np.bincount(cell, weights=shared["distance"].to_numpy(), minlength=len(wanted) * len(names))
-    complete = staves_X == own.num_rows
-    by_trial = zip(wanted, count_XW.reshape(len(wanted), -1), complete, strict=True)
-    return {trial.trial_id: row.astype(np.float64) for trial, row, whole in by_trial if whole}, length_W.astype(float)
+    read_W = {}
+    for trial in (foundation, *others):
+        read = samples.of(trial.trial_id, foundation.epochs, ["staff_id", "distance"])
+        staff = pc.index_in(read["staff_id"], own["staff_id"].combine_chunks())
+        shared = pc.is_valid(staff).to_numpy()
+        if trial.epochs == foundation.epochs and shared.sum() == len(own):
+            work = work_S[staff.drop_null().to_numpy()]
+            read_W[trial.trial_id] = np.bincount(work, read["distance"].to_numpy()[shared], len(names)).astype(float)
+    return read_W, length_W.astype(float)

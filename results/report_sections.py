@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from omr_model.metrics import percent
 from results.cautions import Caution
 from results.evidence import Decision
-from results.fidelity import Fidelity
+from results.fidelity import LEAST_TRIALS, Fidelity
 from results.importance import Cell, Importance
 from results.ranking import RankedTrial, base
 from results.roles import (
@@ -27,11 +28,11 @@ from results.roles import (
     with_role,
 )
 from results.study import REPORTS_FOLDER, StudyRecord
-from results.verdict import interval_text, percent, rate_of_seeds
+from results.verdict import interval_text, rate_of_seeds
 
 MOST_COLUMNS = 8  # of parameters in the ranking
-MOST_NUISANCES = 4  # told in one cell
-MOST_EFFECTS = 3  # of a parameter, told in words
+MOST_NUISANCES = 4  # in one cell
+MOST_EFFECTS = 3  # of a parameter, in words
 NOTHING = "-"
 NOT_SET = "not set"
 ENDINGS = {"pruned": "stopped early", "completed": "completed with fewer epochs"}
@@ -88,11 +89,11 @@ def ranking_table(study: StudyRecord, ranking: Sequence[RankedTrial], decisions:
     ]
     note = (
         "Ranked are the trials that completed the largest number of epochs; what was stopped earlier has no rank. "
-        "An interval tells what other pieces of music might give. It does not know that the best was chosen among "
+        "An interval shows what other pieces of music might give. It does not know that the best was chosen among "
         "many, which flatters it, nor what another training seed would give: trust close ranks less than the figures "
         "say."
     )
-    again = "The run that a trial was picked by is not in its mean; the base's first run is." if decisions else ""
+    again = "The run that made a trial look best is not in its mean; the base's first run is." if decisions else ""
     return _paragraphs(table(header, rows), _left_out(whose, len(groups), len(differing), len(shown)), note, again)
 
 
@@ -113,7 +114,7 @@ def scientific(study: StudyRecord, ranking: Sequence[RankedTrial]) -> str:
     )
     caution = (
         "A value that was tried more often had more chances, and an interval is that of one trial alone, so rows that "
-        "lie close are not told apart here."
+        "lie close cannot be ranked here."
     )
     notes = [_not_used()] if any(level.name == NOT_USED for effect in found for level in effect.levels) else []
     return _paragraphs(" ".join([meaning, tuned, caution, *notes]), *(_effect(effect, nuisances) for effect in found))
@@ -139,11 +140,18 @@ def fidelity_section(found: Fidelity) -> str:
         f"how many of the finally best third would have been stopped there, where one in {found.reduction} goes on."
     )
     narrowed = (
-        f"It is told from the trials that were trained to the end; as {found.stopped} others were stopped before, "
+        f"It is worked out from trials that were trained to the end; as {found.stopped} others were stopped before, "
         "these are the ones that were good early: the correlation looks lower than it is, and what was lost is hidden."
     )
     header = ["after epoch", "trials", "Kendall's tau", "95 % interval", "Spearman's rho", "best stopped"]
     return _paragraphs(meaning, table(header, rows), narrowed if found.stopped else "", found.warning)
+
+
+def not_judged(found: Fidelity) -> str:
+    """Why the order after no epoch can be compared with that at the end: what it takes, and what there is."""
+    trials = found.rungs[-1].trials
+    there = f"there are {trials}, all equal" if trials >= LEAST_TRIALS else f"there are {trials}"
+    return f"cannot be judged: needs {LEAST_TRIALS} trials trained to the end with different SERs; {there}."
 
 
 def importance_section(found: Importance, fidelity: Fidelity) -> str:
@@ -219,8 +227,8 @@ def metric_text(metric: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """Two digits; where it is none, that it cannot be told."""
-    return "cannot be told" if math.isnan(value) else f"{value:.2f}"
+    """Two digits; where it is none, that it is unknown."""
+    return "unknown" if math.isnan(value) else f"{value:.2f}"
 
 
 def _points(fraction: float) -> str:

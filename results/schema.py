@@ -108,7 +108,7 @@ TRIALS = pa.schema(
         ),
         _count("epochs", "epochs", "The last epoch reached; 0 before the first has ended."),
         _number("seconds", "s", "Wall time of its epochs, validation included, summed."),
-        _number("gpu_seconds", "s", "GPU time of its epochs, summed; 0 on a CPU."),
+        _number("gpu_seconds", "s", "GPU time of its epochs, summed: its share where trials share a GPU; 0 on a CPU."),
         _count("peak_memory_bytes", "bytes", "Largest peak memory of its epochs."),
         _number("energy_joules", "J", "Energy of its epochs, summed; null where that of any is not known."),
         _count("seed", "", "Seed of the training."),
@@ -145,7 +145,7 @@ EPOCHS = pa.schema(
         _number("samples_per_second", "staves/s", "Training staves a second, without validation."),
         _number("seconds", "s", "Wall time of the epoch, validation included."),
         _number("data_seconds", "s", "Part of it that was spent waiting for batches."),
-        _number("gpu_seconds", "s", "GPU time of the epoch; 0 on a CPU."),
+        _number("gpu_seconds", "s", "GPU time of the epoch: its share where trials share a GPU; 0 on a CPU."),
         _count("peak_memory_bytes", "bytes", "Peak memory of the GPU, or of the process on a CPU."),
         _number(
             "energy_joules",
@@ -225,19 +225,19 @@ RUNGS = pa.schema(
 
 
 TABLES: Mapping[str, tuple[str, Sequence[pa.Field]]] = {
-    "trials": ("One row a trial.", [*TRIALS, parameter_column("<target>", pa.null())]),
-    "epochs": ("One row an epoch of a trial.", list(EPOCHS)),
-    "samples": ("One row a validation staff, as each trial's latest checkpoint read it.", list(SAMPLES)),
-    "importance": ("One row a parameter and kind of error, worked out of the others.", list(IMPORTANCE)),
-    "rungs": ("One row an epoch at which trials are compared, worked out of the others.", list(RUNGS)),
+    "trials": ("One row per trial.", [*TRIALS, parameter_column("<target>", pa.null())]),
+    "epochs": ("One row per epoch of a trial.", list(EPOCHS)),
+    "samples": ("One row per validation staff, as each trial's latest checkpoint read it.", list(SAMPLES)),
+    "importance": ("One row per parameter and kind of error, worked out of the others.", list(IMPORTANCE)),
+    "rungs": ("One row per epoch at which trials are compared, worked out of the others.", list(RUNGS)),
 }
 """What a row is, and the columns, of each table by its name."""
 
 PAGE = f"""# Tables
 
 `python -m results.gather study=NAME` writes a study's tables as Parquet; `results.load(NAME)` has them as data frames.
-`python -m results.schema` prints what stands here, `python -m results.schema trials` one table. Each Parquet column has
-its description and unit as metadata, and each file the study's `study.json`, under the key `{STUDY_KEY}`. SER is a
+`python -m results.schema` prints this page as text, `python -m results.schema trials` one table. Each Parquet column
+has its description and unit as metadata, and each file the study's `study.json`, under the key `{STUDY_KEY}`. SER is a
 fraction (0.23), moments are in UTC; a number that was not measured, or that is not a number, is null.
 
 <!-- Written by `python -m results.schema to=docs/reference/tables.md`; a test holds it against the code. -->

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from omr_model.metrics import percent
 from results.comparison import Comparison, Difference, Pair, corpus_text
 from results.contestants import Contestant, Figures, TrialContestant
 from results.page.blocks import Block, Grid, Points, Prose, Section
 from results.ranking import BASE
 from results.schema import ERROR_CLASSES
-from results.verdict import more_text, percent, range_text
+from results.verdict import more_text, range_text
 
 NOTHING = "-"
 

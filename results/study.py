@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from typing import Any
 from datasets.corpus_storage import corpus_folder
 from datasets.errors import StudyError
 from datasets.files import write_atomically
-from datasets.storage import is_address
 from results.provenance import CodeVersion, Hardware, Provenance, uncommitted_changes
 
 STUDY_FILE, EVENTS_FILE, REPORTS_FOLDER, ENGINE_FOLDER = "study.json", "events.jsonl", "reports", "tune"
@@ -140,19 +138,23 @@ def find_study(studies: Path | str, name: str) -> Path:
         StudyError: there is none of this name; the message names those there are.
         ConfigError, StorageError: no address, or one that cannot be read.
     """
-    if is_address(studies):
-        from results.working_copy import stored_study  # which knows all that a study has, and so this module
+    from results.working_copy import bring_study  # which knows all that a study has, and so this module
 
-        return stored_study(str(studies), name)
-    studies = Path(studies)
-    if name and (studies / name / STUDY_FILE).is_file():
-        return studies / name
-    raise no_study(studies, name, sorted(file.parent.name for file in studies.glob(f"*/{STUDY_FILE}")))
+    folder = bring_study(studies, name)
+    check_is_study(folder, studies, name)
+    return folder
 
 
-def no_study(studies: Path | str, name: str, names: Sequence[str]) -> StudyError:
-    """The error that says so, and which there are."""
+def check_is_study(folder: Path, studies: Path | str, name: str) -> None:
+    """Raise StudyError unless a folder is that of a study of this name; the message names those there are."""
+    from results.working_copy import study_names
+
+    if name and Path(name).name == name and (folder / STUDY_FILE).is_file():
+        return
+    names = study_names(studies)
     there = f"there are {', '.join(names)}" if names else "there are none yet"
+    if not name:
+        raise StudyError(f"name the study: study=NAME; in {studies} {there}")
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return StudyError(f"study={name}: no such study in {studies}; {there}{hint}")
+    raise StudyError(f"study={name}: no such study in {studies}; {there}{hint}")

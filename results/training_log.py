@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from datasets.addresses import is_address, split
 from datasets.command_line import HELP, check_choice, guarded, main
 from datasets.errors import ConfigError, LogError
 from datasets.files import locked, write_atomically
@@ -137,8 +138,8 @@ def _with_manual_of(old: Entry, new: Entry) -> Entry:
 
 def _command(path: Path, entry: LogStudy) -> str:
     words = ["python", "-m", "results.training_log", "add", f"study={entry.name}"]
-    studies = (ROOT / entry.folder).parent
-    if studies != Path(DEFAULT_STUDIES):
+    studies = split(entry.folder)[0] if is_address(entry.folder) else str((ROOT / entry.folder).parent)
+    if studies != DEFAULT_STUDIES:
         words.append(f"studies={studies}")
     if path.resolve() != DEFAULT_LOG:
         words.append(f"log={path}")

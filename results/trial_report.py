@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.findings import Findings
+from omr_model.metrics import percent
+from results.findings import HOW_DECIDED, Findings
 from results.provenance import Hardware
 from results.ranking import RankedTrial
 from results.report_sections import (
@@ -25,11 +26,11 @@ from results.report_sections import (
     setting,
     table,
 )
-from results.samples import is_log_benchmark
+from results.samples import Samples, is_log_benchmark
 from results.schema import ERROR_CLASSES, SER_BRANCHES
 from results.statistics import ser_interval
 from results.study import StudyRecord
-from results.verdict import interval_text, percent, verdict
+from results.verdict import how_decided, interval_text, verdict
 
 CURVE_FILE = "figures/curve.png"
 WORST_STAVES = 3
@@ -46,7 +47,7 @@ class TrialReport:
         ranking: all its trials, as `results.ranking.rank` orders them.
         trial: the one of them that the page is about.
         epoch: the row of `epochs` that belongs to the trial's weights.
-        samples: the `samples` table of the study.
+        samples: what the trials of the study read.
         findings: what is known of the whole study.
     """
 
@@ -54,20 +55,21 @@ class TrialReport:
     ranking: Sequence[RankedTrial]
     trial: RankedTrial
     epoch: Mapping[str, Any]
-    samples: pa.Table
+    samples: Samples
     findings: Findings
 
     def text(self) -> str:
         """The page."""
-        own = self.samples.filter(pc.field("trial_id") == self.trial.trial_id)
+        own = self.samples.of(self.trial.trial_id)
         sections = {
+            HOW_DECIDED: how_decided(self.findings.decisions),
             "Setting": setting(self.study, self.trial, self.ranking),
             "Symbol error rate": rates(self.study, self.trial, self.epoch, own),
             "By corpus": by_source(own),
             "Training curve": f"![Symbol error rate and loss by epoch]({CURVE_FILE})",
             "Ranking": ranking_table(self.study, self.ranking, self.findings.decisions),
             "Scientific parameters": scientific(self.study, self.ranking),
-            "What moves what": importance_section(self.findings.importance, self.findings.fidelity),
+            "Which settings matter": importance_section(self.findings.importance, self.findings.fidelity),
             "Does stopping early mislead?": fidelity_section(self.findings.fidelity),
             "Cautions": cautions_section(self.findings.cautions),
             "Worst staves": _worst_staves(own),

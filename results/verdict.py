@@ -12,10 +12,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from omr_model.metrics import percent
 from results.evidence import Decision
 from results.ranking import BASE, RankedTrial, base
+from results.samples import Samples
 from results.statistics import difference_interval
 
 Judgement: TypeAlias = Literal["better", "worse", "undecided"]
@@ -39,9 +40,9 @@ class Comparison:
 
 
 def verdict(
-    trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table, decisions: Sequence[Decision] = ()
+    trial: RankedTrial, ranking: Sequence[RankedTrial], samples: Samples, decisions: Sequence[Decision] = ()
 ) -> str:
-    """All decisions of the study, and a trial's place among those of equal effort.
+    """All decisions of the study, and a trial's place among those of equal effort; `how_decided` has the small print.
 
     Where no decision is about the trial, a paired test of one run each: against the base, or for the base itself and in
     a study whose base was not trained as far against the best other trial. That test does not know that the best was
@@ -50,13 +51,12 @@ def verdict(
     Args:
         trial: one of `ranking`.
         ranking: as `results.ranking.rank` orders them.
-        samples: the `samples` table of the study.
+        samples: what the trials of the study read.
         decisions: as `results.evidence.decide` gives them.
     """
     contenders = [other for other in ranking if other.rank is not None]
     about = [decision for decision in decisions if trial.number in (decision.candidate, decision.base)]
-    told = [decision for decision in decisions if not np.isnan(decision.difference)]
-    sentences = [*map(decision_text, decisions), *map(_allowances, told[:1]), _place(trial, len(contenders), about)]
+    sentences = [*map(decision_text, decisions), _place(trial, len(contenders), about)]
     if about and trial.origin == BASE and all(decision.verdict == "reject" for decision in decisions):
         sentences.append("It is the base, and nothing that was trained again is worth changing to.")
     if trial.rank is not None and not about:
@@ -70,23 +70,73 @@ def verdict(
 
 
 def decision_text(decision: Decision) -> str:
-    """One decision, its figures, and what a clear one would take."""
-    head = "Undecided on" if decision.verdict == "undecided" else decision.verdict.capitalize()
-    name = f"the base, trial {decision.base}"
-    seeds = f"{decision.seeds} new seed{'s' if decision.seeds != 1 else ''}, {decision.base_seeds} of the base"
-    if decision.base_diverged:
-        seeds += f", which diverged with {decision.base_diverged} more"
+    """One decision, its figures, and what would make it a clear one."""
+    figures = _figures(decision)
+    needed = f" To decide, {decision.needed}." if decision.needed else ""
+    return f"{_decided(decision)}{f' {figures}.' if figures else ''}{needed}"
+
+
+def how_decided(decisions: Sequence[Decision]) -> str:
+    """What the decisions' intervals allow for, and what is not counted; empty if none has an interval."""
+    decision = next((one for one in decisions if not np.isnan(one.difference)), None)
+    if decision is None:
+        return ""
+    many = f", for picking the best of {decision.contenders} trials" if decision.contenders > 1 else ""
+    return (
+        "The interval allows for other seeds, over which the SER of one setting varies by "
+        f"{_points(decision.seed_spread)} points (standard deviation), for the choice of pieces{many}, and for looking "
+        "more than once. The run that made a trial look best is not counted."
+    )
+
+
+def first_sentence(text: str) -> str:
+    """Of a verdict: what a line has room for."""
+    return f"{text.partition('. ')[0].rstrip('.')}." if text else ""
+
+
+def _decided(decision: Decision) -> str:
+    """The decision as a sentence: first what to do, then why in a word."""
+    name, base_name = f"trial {decision.candidate}", f"the base (trial {decision.base})"
+    if decision.verdict == "adopt":
+        return f"Adopt {name}: it is better than {base_name}."
+    if decision.verdict == "reject":
+        why = "is worse than" if decision.low > 0 else "gains nothing worth having over"
+        return f"Reject {name}: it {why} {base_name}."
+    if decision.low < 0 < decision.high:
+        return f"Undecided: {name} may be better or worse than {base_name}."
+    return f"Undecided: {name} cannot be judged against {base_name} yet."
+
+
+def _figures(decision: Decision) -> str:
+    """Difference and interval, with how many seeds they are from; "" if there are too few seeds to have them."""
     if np.isnan(decision.difference):
-        figures = f"there is no telling yet how it compares with {name} ({seeds})"
-    else:
-        interval = range_text(decision.low, decision.high)
-        figures = f"it errs {more_text(decision.difference)} than {name} (95 % interval {interval}; {seeds})"
-    gain = ": no gain worth having" if decision.verdict == "reject" and decision.low <= 0 else ""
-    needed = f" A clear verdict would take {decision.needed}." if decision.needed else ""
-    return f"{head} trial {decision.candidate}: {figures}{gain}.{needed}"
+        return ""
+    seeds = f"{'on average ' if decision.seeds > 1 else ''}over {_new_seeds(decision)}"
+    diverged = f", and {decision.base_diverged} that diverged" if decision.base_diverged else ""
+    link = ", but" if decision.low < 0 < decision.high and decision.verdict == "undecided" else ";"
+    return (
+        f"Its SER is {_points(decision.difference)} points {_side(decision.difference)} {seeds} (base: "
+        f"{decision.base_seeds}{diverged}){link} the 95 % interval runs from {_span(decision.low, decision.high)}"
+    )
 
 
-def against_base(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: pa.Table) -> Comparison | None:
+def _new_seeds(decision: Decision) -> str:
+    return f"{decision.seeds} new seed{'s' if decision.seeds != 1 else ''}"
+
+
+def _side(difference: float) -> str:
+    return "lower" if difference < 0 else "higher"
+
+
+def _span(low: float, high: float) -> str:
+    """As in `2.1 to 6.3 lower` or `1.2 lower to 0.4 higher`: without a sign that could be read the wrong way."""
+    near, far = sorted((low, high), key=abs)
+    if low < 0 < high:
+        return f"{_points(low)} lower to {_points(high)} higher"
+    return f"{_points(near)} to {_points(far)} {_side(far)}"
+
+
+def against_base(trial: RankedTrial, ranking: Sequence[RankedTrial], samples: Samples) -> Comparison | None:
     """The numbers of a trial's verdict against the base; the arguments are those of `verdict`.
 
     Returns:
@@ -108,13 +158,8 @@ def rate_of_seeds(trial: RankedTrial, decisions: Sequence[Decision]) -> tuple[st
         if trial.number == decision.base:
             return f"{decision.base_seeds} seeds", decision.base_ser
         if trial.number == decision.candidate and decision.seeds:
-            return f"{decision.seeds} new seed{'s' if decision.seeds > 1 else ''}", decision.ser
+            return _new_seeds(decision), decision.ser
     return "", None
-
-
-def percent(rate: float | None) -> str:
-    """A fraction as a percentage."""
-    return "-" if rate is None else f"{100 * rate:.1f} %"
 
 
 def interval_text(trial: RankedTrial) -> str:
@@ -171,19 +216,19 @@ def _about_base(trial: RankedTrial, foundation: RankedTrial | None, best_other: 
     return "It is the base, and nothing that was trained as far beat it." if trial.rank == 1 else "It is the base."
 
 
-def _comparison(trial: RankedTrial, rival: RankedTrial, samples: pa.Table, contenders: int) -> str:
+def _comparison(trial: RankedTrial, rival: RankedTrial, samples: Samples, contenders: int) -> str:
     role = "base" if rival.origin == BASE else "best" if rival.rank == 1 else "next best"
     compared = _compared(trial, rival, samples)
     if compared is None:
         return (
             f"It cannot be tested against the {role} (trial {rival.number}): there are no samples of staves, of two "
-            "works at least, that both read."
+            "pieces at least, that both read."
         )
     chosen = contenders > 2 and 1 in (trial.rank, rival.rank) and compared.judgement != "undecided"
     flattery = f" The best of {contenders} was chosen on these very staves, which flatters it a little."
     return (
         f"That of the {role} (trial {rival.number}), {percent(rival.ser)}, is {_seen_from_rival(compared)} on the same "
-        f"staves (95 % interval, paired bootstrap over works): {_judgement(trial, role, compared)}. Each was trained "
+        f"staves (95 % interval, paired bootstrap over pieces): {_judgement(trial, role, compared)}. Each was trained "
         f"with one seed, so what another seed would give is open.{flattery if chosen else ''}"
     )
 
@@ -200,7 +245,7 @@ def _seen_from_rival(compared: Comparison) -> str:
 
 def _judgement(trial: RankedTrial, role: str, compared: Comparison) -> str:
     if compared.judgement == "undecided":
-        return "these staves do not tell the two apart"
+        return "these staves do not show which is better"
     return f"trial {trial.number} is {compared.judgement} than the {role}, by more than the choice of pieces explains"
 
 
@@ -216,18 +261,6 @@ def range_text(low: float, high: float) -> str:
     return f"{_points(low)} to {_points(high)} more" if low > 0 else f"{_points(low)} less to {_points(high)} more"
 
 
-def _allowances(decision: Decision) -> str:
-    """What the decisions' intervals hold."""
-    if np.isnan(decision.difference):
-        return ""
-    many = f", for picking out of {decision.contenders} trials" if decision.contenders > 1 else ""
-    return (
-        "The interval allows for other seeds, over which the SER of one setting spreads by "
-        f"{_points(decision.seed_spread)} points (standard deviation), for the choice of works{many}, and for looking "
-        "more than once. The run that a trial was picked by is left out."
-    )
-
-
 def _points(difference: float) -> str:
     """How large a difference is, in percentage points; one that is not zero does not look like it."""
     points = 100 * abs(difference)
@@ -235,7 +268,7 @@ def _points(difference: float) -> str:
     return text if float(text) or not points else f"{points:.1g}"
 
 
-def _compared(trial: RankedTrial, rival: RankedTrial, samples: pa.Table) -> Comparison | None:
+def _compared(trial: RankedTrial, rival: RankedTrial, samples: Samples) -> Comparison | None:
     """The trial's SER less the rival's; None where there is no telling."""
     own, others = _read_at_the_end(trial, samples), _read_at_the_end(rival, samples).select(["staff_id", "distance"])
     both = own.join(others, "staff_id", join_type="inner", right_suffix="_rival").sort_by("staff_id")
@@ -249,7 +282,6 @@ def _compared(trial: RankedTrial, rival: RankedTrial, samples: pa.Table) -> Comp
     return Comparison(difference, low, high, judgement)
 
 
-def _read_at_the_end(trial: RankedTrial, samples: pa.Table) -> pa.Table:
+def _read_at_the_end(trial: RankedTrial, samples: Samples) -> pa.Table:
     """The samples of a trial's last epoch: those of an earlier checkpoint would not be of equal effort."""
-    wanted = (pc.field("trial_id") == trial.trial_id) & (pc.field("epoch") == trial.epochs)
-    return samples.filter(wanted).select(["staff_id", "work", "distance", "reference_length"])
+    return samples.of(trial.trial_id, trial.epochs, ["staff_id", "work", "distance", "reference_length"])

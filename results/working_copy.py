@@ -6,11 +6,13 @@ Every other command pulls, reads, and pushes back what it has written itself. Wh
 - A study's weights are not pulled: they go from the trial that writes them to the address, and from there to whoever
   trains on or exports (`bring_file`). What trials read on the validation staves comes, as reports are made of it.
 - The journal decides who is ahead. If the one here goes on where the one at the address ends, this machine drove the
-  study and died before it could push: it keeps what it has. Otherwise what is at the address counts.
+  study and died before it could push: it keeps what it has. If both are the same, what has changed here since it was
+  last as it is there (`WorkingCopy.known`) is what a push that broke off left undone: it stays, and the next push
+  writes it. Otherwise what is at the address counts; but what was never there is not deleted here.
 - The journal is pushed after `study.json` and before what is made out of it: broken off anywhere, a push leaves a
   study that reads.
-- What a person wrote and nothing can make again, `manual.json`, outlasts a push that failed: as long as it is not what
-  this machine last read or wrote at the address, the next pull leaves it, and the next push writes it.
+- What a person wrote and nothing can make again, the ratings, has an object each and outlasts everything else.
+- Of the commands of one machine one at a time changes a study's folder and pushes it (`alone`).
 - An object is not read again if size and time are those of the file here. A store's clock ticks in seconds, so a file
   that was read within the moment in which it was written has another time (`Remote.download`).
 """
@@ -18,135 +20,163 @@ Every other command pulls, reads, and pushes back what it has written itself. Wh
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from datasets.addresses import is_address, joined, working_folder
+from datasets.errors import StudyError
 from datasets.files import locked, write_atomically
-from datasets.storage import TRANSFERS, Entry, Remote, fetched, is_address, joined, remote_of, retried, working_folder
+from datasets.storage import TRANSFERS, Entry, Remote, fetched, remote_of, retried
 from omr_model.layout import WEIGHTS
-from results.manual import MANUAL_FILE
+from results.manual import MANUAL_FOLDER
 from results.samples import SAMPLES_FILE
-from results.study import BEST_FOLDER, ENGINE_FOLDER, EVENTS_FILE, STUDY_FILE, find_study, no_study
+from results.study import BEST_FOLDER, ENGINE_FOLDER, EVENTS_FILE, STUDY_FILE, find_study
 
 LOCK_FILE, STOP_FILE, CLAIMS_FOLDER = "lock", "stop.json", "claims"
 FIRST = (STUDY_FILE, EVENTS_FILE)
 _ONNX = "onnx"
-_AGREED = f".{MANUAL_FILE}.stored"  # what `manual.json` was when it last was here as there; on this machine alone
+_KNOWN_FILE = ".stored"  # of this machine alone
 
 
 class WorkingCopy:
     """The folder of a study, and its address.
 
     Attributes:
-        known: size and time of each file here as the address has it; what differs is to be pushed.
+        known: size and time of each file here as the address has it; what differs is to be pushed. It is kept in the
+            folder, so that what one process could not push the next one does.
     """
 
     def __init__(self, folder: Path, remote: Remote) -> None:
         self.folder = folder
         self.remote = remote
-        self.known: dict[str, Entry] = {}
+        self.known = _read_known(folder / _KNOWN_FILE)
 
     def pull(self, names: Collection[str] = ()) -> None:
-        """Make the folder what the address has, unless this machine is ahead of it.
+        """Make the folder what the address has, but for what is to be pushed.
 
         Args:
-            names: these files alone.
+            names: these files alone, unless there is anything to be pushed.
 
         Raises:
             StorageError: the address cannot be read.
+            StudyError: another study of this name is at the address, and not all of this one has been pushed.
             OSError: the disk is full, say.
         """
+        if names and self._unpushed():
+            names = ()  # else the journal of a later session came to stand beside what was made of an earlier one
         there = retried(self.remote.files) if not names else self._entries(names)
         there = {name: entry for name, entry in there.items() if is_mirrored(name) or is_read(name)}
-        weights = {name for name in there if is_weights(name)}
-        if not there or self._is_ahead(there):
-            self.known = {name: entry for name, entry in there.items() if is_mirrored(name)}
-            return
-        kept = {MANUAL_FILE} if self._is_unpushed(there.get(MANUAL_FILE)) else set()
-        wanted = [
-            name
-            for name, entry in there.items()
-            if name not in kept
-            and not _is_same(self._here(name), entry, is_read(name))
-            and (name not in weights or self._here(name))
-        ]
-        fetched(self.remote, wanted, self.folder)
-        if not names:
+        kept = self._kept(there)
+        fetched(self.remote, [name for name in there if name not in kept and self._is_wanted(name, there)], self.folder)
+        if there and not names:
             for name in self._files(checkpoints=True):
                 if name not in there and name not in kept:
                     (self.folder / name).unlink(missing_ok=True)
-        if not kept and (not names or MANUAL_FILE in names):
-            self._agree_on(_content(self.folder / MANUAL_FILE))
-        self.settle()
+        known = {}
+        for name in self._files():
+            as_before = name in kept or (names and name not in names)
+            entry = self.known.get(name) if as_before else self._here(name)
+            if entry is not None and (names or name in there):
+                known[name] = entry
+        self.known = known
+        self._remember()
 
-    def settle(self) -> None:
-        """What is here now is as it should be at the address, but for what a person wrote and no push has written."""
-        self.known = {name: entry for name in self._files() if (entry := self._here(name))}
-        if _content(self.folder / MANUAL_FILE) != _content(self.folder / _AGREED):
-            self.known.pop(MANUAL_FILE, None)
-
-    def push(self) -> int:
+    def push(self, hold: Callable[[], None] = lambda: None) -> int:
         """Write what has changed here since, and delete what is gone; how many files that were.
+
+        Args:
+            hold: is called before each, and raises where the study may no longer be written.
 
         Raises:
             StorageError: the address cannot be written; the next push goes on.
         """
-        here = set(self._files())
-        changed = 0
-        for name in sorted(here, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one)):
-            entry = self._here(name)
-            if entry is None or entry == self.known.get(name):
-                continue
-            written = _content(self.folder / name) if name == MANUAL_FILE else b""
-            try:
-                self.remote.upload(self.folder / name, name)
-            except FileNotFoundError:
-                continue  # it was there a moment ago
-            self.known[name] = entry  # as it was before it was read: what has changed since is pushed again
-            changed += 1
-            if name == MANUAL_FILE:
-                self._agree_on(written)
-        for name in self.known.keys() - here:
-            self.remote.delete(name)
-            del self.known[name]
-            changed += 1
-            if name == MANUAL_FILE:
-                self._agree_on(b"")
+        here, changed = set(self._files()), 0
+        try:
+            for name in sorted(here, key=lambda one: (FIRST.index(one) if one in FIRST else len(FIRST), one)):
+                entry = self._here(name)
+                if entry is None or entry == self.known.get(name):
+                    continue
+                hold()
+                try:
+                    self.remote.upload(self.folder / name, name)
+                except FileNotFoundError:
+                    continue  # it was there a moment ago
+                self.known[name] = entry  # as it was before it was read: what has changed since is pushed again
+                changed += 1
+            for name in self.known.keys() - here:
+                hold()
+                self.remote.delete(name)
+                del self.known[name]
+                changed += 1
+        finally:
+            if changed:
+                self._remember()
         return changed
 
-    def _is_unpushed(self, there: Entry | None) -> bool:
-        """Whether what a person wrote is here alone; where nobody can say, the later one counts."""
-        here, agreed = self._here(MANUAL_FILE), self.folder / _AGREED
-        if here is None:
-            return False
-        if agreed.exists():
-            return _content(self.folder / MANUAL_FILE) != _content(agreed)
-        return there is None or here.mtime > there.mtime
+    def bring(self, name: str) -> None:
+        """Bring a file that is not here, if it is there.
 
-    def _agree_on(self, written: bytes) -> None:
-        """What a person wrote is this, here and there; nothing is in neither place."""
-        agreed = self.folder / _AGREED
-        if not written:
-            agreed.unlink(missing_ok=True)
-        elif written != _content(agreed):
-            write_atomically(agreed, written)
+        Raises:
+            StorageError, OSError: it cannot be read, or not be written here.
+        """
+        if retried(lambda: self.remote.download(name, self.folder / name)) and is_mirrored(name):
+            if (entry := self._here(name)) is not None:
+                self.known[name] = entry
+            self._remember()
+
+    def _unpushed(self) -> set[str]:
+        """What is here and, as far as anybody remembers, not at the address."""
+        return {name for name in self._files() if self._here(name) != self.known.get(name)}
+
+    def _kept(self, there: Mapping[str, Entry]) -> set[str]:
+        """The files whose version here stays."""
+        unpushed = {name for name in self._unpushed() if self._here(name) != there.get(name)}
+        if not there or self._is_ahead(there):
+            return {name for name in self._files() if name in unpushed or not is_rating(name)}
+        if not unpushed:
+            return set()  # nearly always, and nothing need be read to see it
+        if not self._is_this_study(there):
+            raise StudyError(
+                f"study={self.folder.name}: {self.remote.address} is another study of this name, and not all of the "
+                f"one in {self.folder} was written anywhere else; move that folder away"
+            )
+        own, stored = self._contents(EVENTS_FILE, there)
+        if own == stored:
+            return unpushed
+        return {name for name in unpushed if is_rating(name) or not (name in there or name in self.known)}
+
+    def _is_wanted(self, name: str, there: Mapping[str, Entry]) -> bool:
+        here = self._here(name)
+        if here is None:
+            return not is_weights(name)
+        return here.size != there[name].size if is_read(name) else here != there[name]
 
     def _is_ahead(self, there: Mapping[str, Entry]) -> bool:
         """Whether the study at the address is this one, as it was some events ago."""
         own, stored = self._here(EVENTS_FILE), there.get(EVENTS_FILE)
-        if own is None or own.size <= (stored.size if stored else 0):
-            return False  # nearly always, and neither journal need be read to see it
-        own_record, own_journal = (_content(self.folder / name) for name in FIRST)
-        record, journal = (self._read(name) if name in there else b"" for name in FIRST)
-        if record and own_record and record != own_record:
+        if own is None or own.size <= (stored.size if stored else 0) or not self._is_this_study(there):
             return False
-        return len(own_journal) > len(journal or b"") and own_journal.startswith(journal or b"")
+        own_journal, journal = self._contents(EVENTS_FILE, there)
+        return own_journal.startswith(journal)
 
-    def _read(self, name: str) -> bytes | None:
-        return retried(lambda: self.remote.read(name))
+    def _is_this_study(self, there: Mapping[str, Entry]) -> bool:
+        own, record = self._contents(STUDY_FILE, there)
+        return own == record or not own or not record
+
+    def _contents(self, name: str, there: Mapping[str, Entry]) -> tuple[bytes, bytes]:
+        """Of a file, here and there; nothing where there is none."""
+        stored = retried(lambda: self.remote.read(name)) if name in there else None
+        path = self.folder / name
+        return path.read_bytes() if path.exists() else b"", stored or b""
+
+    def _remember(self) -> None:
+        text = json.dumps({name: [entry.size, entry.mtime] for name, entry in self.known.items()})
+        with suppress(OSError):  # a full disk: what is known already is pushed again, and no more
+            write_atomically(self.folder / _KNOWN_FILE, text.encode())
 
     def _entries(self, names: Collection[str]) -> dict[str, Entry]:
         with ThreadPoolExecutor(min(TRANSFERS, len(names))) as pool:
@@ -190,6 +220,11 @@ def is_weights(name: str) -> bool:
     return path.name == WEIGHTS or (path.parts[0] == BEST_FOLDER and _ONNX in path.parts)
 
 
+def is_rating(name: str) -> bool:
+    """Whether a file is a person's rating."""
+    return PurePosixPath(name).parts[0] == MANUAL_FOLDER
+
+
 def is_driven_here(folder: Path) -> bool:
     """Whether a process of this machine drives the study in a folder."""
     try:
@@ -203,6 +238,17 @@ def is_driven_here(folder: Path) -> bool:
     return False
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Change a study's working folder while no other command of this machine does."""
+
+    def say() -> None:
+        print(f"study={folder.name}: another command of this machine is at work on it; this one waits", flush=True)
+
+    with locked(folder.with_name(f".{folder.name}.pull"), on_wait=say):
+        yield
+
+
 def bring_study(studies: str | Path, name: str, names: Collection[str] = ()) -> Path:
     """The folder of a study; of one at an address with what is there now. It need not exist.
 
@@ -212,32 +258,30 @@ def bring_study(studies: str | Path, name: str, names: Collection[str] = ()) -> 
     Raises:
         ConfigError: no address that can be read.
         StorageError: the address cannot be read.
+        StudyError: as `WorkingCopy.pull`.
     """
     folder = working_folder(studies) / name
-    if not is_address(studies) or not _is_name(name) or is_driven_here(folder):
+    if not is_address(studies) or Path(name).name != name or not name or is_driven_here(folder):
         return folder  # who drives it here is ahead of the address
     remote = Remote.of(joined(str(studies), name))
     if retried(lambda: remote.entry(STUDY_FILE)) is None and not retried(remote.files):
         return folder
-    with locked(pull_lock(folder), on_wait=lambda: None):
+    with alone(folder):
         if not is_driven_here(folder):
             folder.mkdir(exist_ok=True)
             WorkingCopy(folder, remote).pull(names)
     return folder
 
 
-def pull_lock(folder: Path) -> Path:
-    """The file that is locked while a study's folder is made what its address has."""
-    return folder.with_name(f".{folder.name}.pull")
-
-
 def bring_studies(studies: str | Path) -> list[Path]:
     """The folders of all studies, the newest first; of those at an address with record and journal alone."""
-    if is_address(studies):
-        names = study_names(studies)
-        folders = [bring_study(studies, name, FIRST) for name in names]
-    else:
-        folders = [file.parent for file in Path(studies).glob(f"*/{STUDY_FILE}")]
+    folders = []
+    for name in study_names(studies):
+        try:
+            folders.append(bring_study(studies, name, FIRST))
+        except StudyError as error:  # of one of them
+            print(error)
+            folders.append(working_folder(studies) / name)
     return sorted(folders, key=lambda folder: (-(folder / STUDY_FILE).stat().st_mtime, folder.name))
 
 
@@ -252,59 +296,38 @@ def study_names(studies: str | Path) -> list[str]:
         return [name for name, is_study in zip(names, there, strict=True) if is_study]
 
 
-def stored_study(studies: str, name: str) -> Path:
-    """The folder of a study at an address, with what is there now.
-
-    Raises:
-        StudyError: there is none of this name; the message names those there are.
-        ConfigError, StorageError: as `bring_study`.
-    """
-    folder = bring_study(studies, name)
-    if not _is_name(name) or not (folder / STUDY_FILE).is_file():
-        raise no_study(studies, name, study_names(studies))
-    return folder
-
-
 @contextmanager
 def opened_study(studies: str | Path, name: str) -> Iterator[Path]:
     """The folder of a study, for a command that writes into it: what it has written is pushed when the block ends.
 
     Raises:
         StudyError: as `find_study`.
-        StorageError: the address cannot be read or written.
+        StorageError: the address cannot be read or written; the next command that writes there pushes it, too.
     """
     folder = find_study(studies, name)
     remote = remote_of(folder) if is_address(studies) else None
     if remote is None:
         yield folder
         return
-    copy = WorkingCopy(folder, remote)
-    copy.settle()
-    yield folder
-    if not is_driven_here(folder):  # who drives it pushes this, too
-        retried(copy.push)
+    with alone(folder):
+        yield folder
+        if not is_driven_here(folder):  # who drives it pushes this, too
+            retried(WorkingCopy(folder, remote).push)
 
 
 def bring_file(folder: Path, name: str) -> None:
     """Bring a file of a study that is not here, if the study is kept at an address and has it.
 
     Raises:
-        StorageError, OSError: it cannot be read, or not be written here.
+        StorageError, OSError: as `WorkingCopy.bring`.
     """
     remote = remote_of(folder)
     if remote is not None and not (folder / name).exists():
-        retried(lambda: remote.download(name, folder / name))
+        WorkingCopy(folder, remote).bring(name)
 
 
-def _is_name(name: str) -> bool:
-    return bool(name) and Path(name).name == name
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
-
-
-def _is_same(here: Entry | None, there: Entry, written_once: bool) -> bool:
-    if here is None or here.size != there.size:
-        return False
-    return written_once or here.mtime == there.mtime
+def _read_known(path: Path) -> dict[str, Entry]:
+    try:
+        return {name: Entry(*facts) for name, facts in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # then nothing here is known to be there

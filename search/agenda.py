@@ -15,20 +15,22 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
 
-from datasets.storage import is_address, joined
+from datasets.addresses import is_address, joined
 from results.evidence import Repeat, next_repeats
-from results.gather import gather
+from results.gather import Tables, gather
 from results.journal import TrialStarted
 from results.ranking import BASE
 from search.chronicle import Chronicle, trial_id
 from search.config import SearchConfig
-from search.footprint import needs_as_much
+from search.memory_order import needs_as_much
 from search.optuna_study import NUMBER, numbers
 from search.recovery import Recovery
 from search.resources import shares_a_gpu
@@ -37,6 +39,9 @@ from search.samplers import WAITS, exhausted
 from search.space import ORIGIN, SearchSpace, Settings
 
 AGAIN = "again: trial"
+SECONDS_BETWEEN_TRIES = 10.0
+SECONDS_FOR_SAMPLES = 900.0
+"""For which repeats wait for what trials have read; then it is gone, and not just late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,7 @@ class Agenda:
         rule: brought up to date with that; None for a population.
         recovery: what is to be gone on with.
         study: Optuna's.
+        settle: brings what trials have read from the address that the study is kept at; None where it is all here.
     """
 
     def __init__(
@@ -99,12 +105,14 @@ class Agenda:
         rule: Rule | None,
         recovery: Recovery,
         study: optuna.Study,
+        settle: Callable[[], None] | None = None,
     ) -> None:
         self.config = config
         self.space = space
         self.chronicle = chronicle
         self.rule = rule
         self.study = study
+        self.settle = settle
         self._numbers = itertools.count(chronicle.next_number)
         self._begun = sum(trial.start.repeats is None for trial in chronicle.replay.trials())
         self._unfinished = deque(recovery.unfinished)
@@ -113,6 +121,8 @@ class Agenda:
         self._alone: dict[int, TrialStarted | None] = {}  # that were handed out, with their latest start before that
         self._round: deque[Repeat] = deque()
         self._confirmed = not config.judged
+        self._next_try = -math.inf
+        self._last_try: float | None = None  # of bringing what was read
         self._promotes = config.scheduler.name == "promotion"
         begun = {number: trial for number, trial in numbers(study).items() if trial.state == TrialState.RUNNING}
         self._trials = {number: optuna.Trial(study, trial._trial_id) for number, trial in begun.items()}
@@ -267,7 +277,9 @@ class Agenda:
     def _repeated(self) -> Assignment | None:
         """The next repeat of this round, or of a new one once all of this one have ended."""
         if not self._round and not self._confirmed:
-            tables, confirm = gather(self.config.folder(), self.chronicle.replay), self.config.confirm
+            tables, confirm = self._tables(), self.config.confirm
+            if tables is None:
+                return None
             self._round.extend(
                 next_repeats(
                     tables.trials,
@@ -291,3 +303,22 @@ class Agenda:
             repeats=repeat.number,
             alone=self._needs_a_gpu(settings),
         )
+
+    def _tables(self) -> Tables | None:
+        """The study's tables; None as long as something that trials have read may still come from its address: without
+        it there would be no verdict, and the search would be over."""
+        now = time.monotonic()
+        if now < self._next_try:
+            return None
+        tables = gather(self.config.folder(), self.chronicle.replay)
+        if not tables.missing_samples or self.settle is None:
+            return tables
+        self.settle()
+        tables = gather(self.config.folder(), self.chronicle.replay)
+        if self._last_try is None:
+            self._last_try = now + SECONDS_FOR_SAMPLES
+        if not tables.missing_samples or now >= self._last_try:
+            self._last_try = None
+            return tables
+        self._next_try = now + SECONDS_BETWEEN_TRIES
+        return None

@@ -6,78 +6,35 @@ sees the other, and whoever sees another withdraws. A claim is written anew ever
 for minutes is of a driver that died, and so is one of this host whose process is gone. Who takes a study goes by the
 store's own clock, as it has just written there; who only asks who has it (`driver_at`) goes by its machine's.
 
+A driver may have been cut off, or asleep with its machine, for so long that another one has taken its study. So before
+it writes or deletes anything there, it looks when it last renewed its claim, and renews it first if that is not just
+now (`Claim.hold`): long before a claim lapses, nothing is written on the strength of it any more.
+
 `force=true` takes a study from another driver. That one finds its claim named in ours, or gone, and ends. Until it has
 looked it goes on pushing and deleting, so who takes the study waits for that long before it reads what is there.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import random
-import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 
-from datasets.errors import StudyError
+from datasets.errors import StorageError, StudyError
 from datasets.storage import Entry, Remote, retried
 from results.working_copy import CLAIMS_FOLDER
+from search.driver import Driver
 
 HEARTBEAT, STALE = 20.0, 180.0  # seconds between two writings of a claim, and after which it is a dead one's
+DOUBTFUL = 2 * HEARTBEAT  # seconds since a claim was renewed, after which nothing is written before it is again
 HANDOVER = HEARTBEAT + 5.0  # seconds until a driver that lives has seen that the study is another's
 WITHDRAWALS, PAUSE = 4, 1.0
-BOOT, PIDS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 SECOND = 1e9
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The process that drives a study.
-
-    Attributes:
-        pid: its id, on its host.
-        host: its name; containers on several machines, or several on one, may have the same.
-        since: when it began, ISO 8601, UTC.
-        boot, pids: which start of which kernel, and which of its lists of processes; empty where the system has none.
-    """
-
-    pid: int
-    host: str
-    since: str
-    boot: str = ""
-    pids: str = ""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
-
-    @classmethod
-    def this(cls) -> Driver:
-        """This process, from now on."""
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(os.getpid(), socket.gethostname(), since, *_processes())
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its id is that of a process, or of none, that this one can see."""
-        return bool(self.pid) and self.host == socket.gethostname() and (self.boot, self.pids) == _processes()
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it is known to be dead: only of a process that this one would see."""
-        if not self.is_here:
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
 
 
 @dataclass(frozen=True)
@@ -102,12 +59,18 @@ class Claim:
         remote: the study's folder.
         driver: who claims it.
         over: the claims that it was taken from.
+        lost: why the study is not this driver's any more.
+        on_loss: is called once, by whichever thread finds out.
     """
 
     remote: Remote
     driver: Driver
     over: tuple[str, ...] = ()
     name: str = field(default_factory=lambda: f"{uuid.uuid4().hex}.json")
+    lost: StudyError | None = None
+    on_loss: Callable[[StudyError], None] | None = None
+    _renewed: tuple[float, float] = (0.0, 0.0)
+    _renewing: threading.Lock = field(default_factory=threading.Lock)
 
     def take(
         self,
@@ -126,6 +89,7 @@ class Claim:
             StorageError: the address cannot be written.
         """
         for attempt in range(WITHDRAWALS):
+            self._renewed = _now()
             self._write()
             rivals = self._rivals()
             alive = [rival for rival in rivals if rival.is_alive]
@@ -157,11 +121,30 @@ class Claim:
             StudyError: another process has taken the study.
             StorageError: the address cannot be written.
         """
-        taken = [rival for rival in self._rivals() if self.name in rival.over]
-        if taken or retried(lambda: self._folder.entry(self.name)) is None:
-            by = f"{taken[0].driver}" if taken else "another process"
-            raise StudyError(f"{self.remote.address}: {by} has taken the study over (force=true); this one ends")
-        self._write()
+        with self._renewing:
+            if self.lost is not None:
+                raise self.lost
+            began = _now()  # the process may stand still between what follows, for hours
+            taken = [rival for rival in self._rivals() if self.name in rival.over]
+            if taken or retried(lambda: self._folder.entry(self.name)) is None:
+                by = f"{taken[0].driver}" if taken else "another process"
+                self.lost = StudyError(f"{self.remote.address}: {by} has taken the study over; this one ends")
+                if self.on_loss is not None:
+                    self.on_loss(self.lost)
+                raise self.lost
+            self._write()
+            self._renewed = began
+
+    def hold(self) -> None:
+        """Be sure that the study is this driver's: to be called before anything is written or deleted there.
+
+        Raises:
+            StudyError, StorageError: as `renew`.
+        """
+        if self.lost is not None:
+            raise self.lost
+        if any(now - then > DOUBTFUL for now, then in zip(_now(), self._renewed, strict=True)):
+            self.renew()
 
     def release(self) -> None:
         """Give the study back."""
@@ -182,6 +165,42 @@ class Claim:
         there = retried(self._folder.files)
         now = there[self.name].mtime if self.name in there else time.time_ns()
         return [rival for rival in _read(self._folder, there, now) if rival.name != self.name]
+
+
+@contextmanager
+def claimed(remote: Remote, driver: Driver, force: bool) -> Iterator[Claim]:
+    """Have the study at an address, and say so every few seconds, however long anything takes, until the block ends.
+
+    Raises:
+        StudyError, StorageError: as `Claim.take`.
+    """
+    claim, over = Claim(remote, driver), threading.Event()
+    heart = threading.Thread(target=_beat, args=(claim, over), name=f"claim to {remote.root}", daemon=True)
+    try:
+        claim.take(force)
+        heart.start()
+        yield claim
+    finally:
+        over.set()
+        if heart.ident is not None:
+            heart.join()
+        with suppress(StorageError):  # it lapses
+            claim.release()
+
+
+def _beat(claim: Claim, over: threading.Event) -> None:
+    while not over.wait(HEARTBEAT):
+        try:
+            claim.renew()
+        except StudyError:
+            return
+        except Exception:  # of the store: the next one may succeed, long before the claim lapses
+            continue
+
+
+def _now() -> tuple[float, float]:
+    """Seconds, by a clock that goes on while the machine sleeps, and by one that nobody sets."""
+    return time.time(), time.monotonic()
 
 
 def driver_at(remote: Remote) -> Driver | None:
@@ -205,17 +224,3 @@ def _read(folder: Remote, there: dict[str, Entry], now: int) -> Iterator[Rival]:
         fields = json.loads(data)
         over = tuple(fields.pop("over", ()))
         yield Rival(name, Driver(**fields), over, (now - entry.mtime) / SECOND)
-
-
-@functools.cache
-def _processes() -> tuple[str, str]:
-    """Which start of which kernel this is, and which of its lists of processes this one is in."""
-    try:
-        boot = BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        boot = ""
-    try:
-        pids = str(PIDS.readlink())
-    except OSError:
-        pids = ""
-    return boot, pids

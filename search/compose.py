@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -28,7 +28,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from datasets.command_line import check_choice, flat_fields, typed, unlocked
+from datasets.command_line import check_choice, flat_fields, plainly, typed, unlocked
 from datasets.errors import ConfigError
 from datasets.mixture import SEPARATOR, data_names, parts_of
 from omr_model.config import TrainingConfig, replace_fields
@@ -49,7 +49,12 @@ VOCABULARY, COMMON_VOCABULARY = "model.vocabulary", "reduced"
 LIST_OF_PARAMETER = re.compile(r"space\.parameters\.\w+\.(also|choices)")
 NEGATIVES = "train.mix.negatives"
 NO_GPU = {"trial.gpus=0", "cluster.gpus=0", "train.device=cpu"}
+PAPERS_MODEL_ON_CPU = (
+    "this is the paper's model on full staves, of which a CPU trains few a second; add model=tiny for a small one with "
+    "these settings, or plan=true to see the hours"
+)
 DEFAULT_SPACES = ["dropout"]
+OTHER_LIMITS = ("budget.epochs", "budget.hours", "budget.gpu_hours")
 BUDGET_OF_PRESET = {"paper": "full", "grand": "full", "tiny": "quick", "line": "quick"}
 
 
@@ -80,9 +85,12 @@ def compose(words: Sequence[str]) -> SearchConfig:
 
 
 def device_note(words: Sequence[str]) -> str | None:
-    """What the device decided, in one line; None if the words name a model."""
-    if "model" in _check_words(words) or _names_origin(words):
+    """What the device decided, or what it is too slow for, in one line; None if the words name a model."""
+    if "model" in _check_words(words):
         return None
+    if _names_origin(words):
+        slow = _preset(words) == "tiny" and compose(words).model.width >= PRESETS["paper"].model.width
+        return f"no CUDA GPU: {PAPERS_MODEL_ON_CPU}" if slow else None
     if _preset(words) == "paper":
         return "a CUDA GPU: the paper's model on full staves (model=tiny takes short ones)"
     return "no CUDA GPU: the tiny model on short staves (model=paper takes the paper's, for a GPU)"
@@ -177,11 +185,18 @@ def _origin(named: dict[str, str], chosen: dict[str, list[str]]) -> list[str]:
     if experiment:
         words.append(f"experiment={experiment}")
     model = model or ("paper" if experiment else _preset([f"{key}={value}" for key, value in named.items()]))
-    return [
-        f"model={model}",
-        *words,
-        *([] if "budget" in chosen else [f"budget={BUDGET_OF_PRESET.get(model, 'quick')}"]),
-    ]
+    return [f"model={model}", *words, *([] if "budget" in chosen else _budget(model, named))]
+
+
+def _budget(model: str, named: Mapping[str, str]) -> list[str]:
+    """The number of trials that fits the preset; or none, where the words name another limit.
+
+    A population has one of trials in any case.
+    """
+    limited = any(named.get(limit, "null") != "null" for limit in OTHER_LIMITS)
+    if limited and named.get("scheduler") != "pbt":
+        return ["budget.trials=null"]
+    return [f"budget={BUDGET_OF_PRESET.get(model, 'quick')}"]
 
 
 def _like(training: TrainingConfig) -> str:
@@ -233,7 +248,8 @@ def _quoted(word: str) -> str:
     default = flat_fields(SearchConfig()).get(name)
     if (isinstance(default, list) or LIST_OF_PARAMETER.fullmatch(name)) and not value.startswith("["):
         return f"{name}=[{value}]"
-    if name in GROUPS or not isinstance(default, str):
+    decimal = re.fullmatch(r"-?\d+,\d+", value) and not isinstance(default, list)  # Hydra would run one of each
+    if name in GROUPS or not (isinstance(default, str) or decimal):
         return word
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{name}='{escaped}'"
@@ -246,7 +262,7 @@ def _readable(error: HydraException) -> str:
     if unknown and "not in" in cause:
         return _unknown(unknown.group(1))
     override = re.search(r"Error merging override ([\w.]+)", str(error))
-    return f"{override.group(1)}: {cause}" if override else cause
+    return f"{override.group(1)}: {plainly(cause)}" if override else cause
 
 
 def _unknown(name: str) -> str:

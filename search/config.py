@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from datasets.addresses import working_folder
 from datasets.command_line import check_choice, check_range
 from datasets.errors import ConfigError
 from datasets.prepare_config import CORPORA, Choices
 from datasets.staff import STAFF_SIZES, StaffSize
-from datasets.storage import working_folder
 from omr_model.config import TrainingConfig
 from results.study import DEFAULT_LOG, DEFAULT_STUDIES
+from search.tracker_names import TRACKERS
 
 KINDS = ("float", "int", "categorical")
 ROLES = ("scientific", "nuisance", "fixed")
@@ -23,8 +22,6 @@ SCHEDULER_NAMES = ("asha", "promotion", "hyperband", "median", "pbt", "none")
 CLUSTER_NAMES = ("local", "attach")  # search/engine/cluster.py
 HISTORIES = ("points", "prior", "none")
 AUTO = "auto"  # trial.gpus: as many trials on a GPU as pays (search/packing.py)
-TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""Who may log a search beside us (search/engine/trackers.py), and the package that it needs."""
 
 
 @dataclass(kw_only=True)  # not frozen: OmegaConf fills the values of a mapping field by field
@@ -110,7 +107,13 @@ class SpaceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Choices):
-    """The corpus, as `datasets.prepare` is told (`PrepareConfig`); `staff=auto` is that of the model's picture."""
+    """The corpus, as `datasets.prepare` is told (`PrepareConfig`).
+
+    Attributes:
+        name: the corpus, or several with `+` between them; on the command line `data=`.
+        staff: the size of its images; `auto` is that of the model's picture.
+        seed: of the choice and order of pieces and of the typography.
+    """
 
     name: str = "engraved"
     staff: str = "auto"
@@ -126,10 +129,10 @@ class BudgetConfig:
     """When a search is over: whatever comes first. None is no limit; one of them there must be.
 
     Attributes:
-        trials: of the search; trials that repeat a setting with another seed come on top (`confirm`).
-        epochs: trained in all.
-        hours: on the clock, summed over the times that it was resumed.
-        gpu_hours: in which a trial had a GPU, summed over the GPUs.
+        trials: settings tried; trials that repeat a setting with another seed come on top (`confirm`).
+        epochs: epochs of all trials.
+        hours: hours on the clock, summed over the times that it was resumed.
+        gpu_hours: hours in which a trial had a GPU, summed over the GPUs.
     """
 
     trials: int | None = 8
@@ -151,8 +154,8 @@ class ConfirmConfig:
     """How the best trials are trained again with other seeds, beside the base, before a verdict is given.
 
     Attributes:
-        top: how many of the best; 0 trains none again.
-        rounds: of one more seed for each of them and for the base, at the most; they end once the verdict is clear.
+        top: how many of the best are trained again; 0 is none.
+        rounds: most rounds of one more seed for each of them and for the base; they end once the verdict is clear.
         worthwhile: the difference of SER, as a fraction, below which nobody would change a setting.
     """
 
@@ -171,8 +174,8 @@ class DiskConfig:
     """What a search may leave on the disk, in GB (10^9 bytes).
 
     Attributes:
-        cap: of all checkpoints together; the least needed are deleted first. None is no limit.
-        reserve: that is left free; a search stops, to be resumed, before it takes that too.
+        cap: most that all checkpoints take together; the least needed are deleted first. None is no limit.
+        reserve: how much is left free; a search stops, to be resumed, before it takes that too.
     """
 
     cap: float | None = None
@@ -188,9 +191,9 @@ class SamplerConfig:
     """Who suggests settings.
 
     Attributes:
-        name: one of `SAMPLER_NAMES`.
-        startup_trials: random ones before a model of the space is trusted (tpe, gp, cmaes).
-        resolution: values of a range that a grid has.
+        name: on the command line `sampler=`.
+        startup_trials: random trials before a model of the space is trusted (tpe, gp, cmaes).
+        resolution: how many values of each range a grid has.
     """
 
     name: str = "tpe"
@@ -208,8 +211,8 @@ class SchedulerConfig:
     """Who stops trials early.
 
     Attributes:
-        name: one of `SCHEDULER_NAMES`.
-        grace_epochs: no trial is stopped before; for pbt, the epochs between two exchanges.
+        name: on the command line `scheduler=`.
+        grace_epochs: the first epoch after which a trial can be stopped; for pbt, the epochs between two exchanges.
         reduction_factor: at each rung the best one in so many goes on (asha, promotion, hyperband; Li et al., arXiv
             1810.05934).
         adapt: drop the first rung once it is seen to throw good settings away (asha, promotion).
@@ -231,8 +234,8 @@ class ClusterConfig:
     """Where trials run: on this machine, with all its cores and GPUs unless told otherwise, or on a running cluster.
 
     Attributes:
-        name: one of `CLUSTER_NAMES`: `local` starts Ray on this machine, `attach` joins the Ray at `address`.
-        address: of a running cluster: HOST:PORT of its head, or `auto` for the one that this machine is a node of
+        name: `local` starts Ray on this machine, `attach` joins the Ray at `address`; on the command line `cluster=`.
+        address: where a cluster runs: HOST:PORT of its head, or `auto` for the one that this machine is a node of
             (attach).
         upload: send this code to the nodes; false where they have the same code already: a shared checkout, or an image
             with it (attach).
@@ -274,13 +277,14 @@ class TrialConfig:
     """What one trial gets.
 
     Attributes:
-        gpus: None is one where there is one, else none. `auto` measures, before the first trial, how many trials side
-            by side on one GPU train the most and still fit into its memory; without a CUDA GPU it is none.
-        cpus: None is an equal share of the cores for each GPU, or one core where there is no GPU.
+        gpus: GPUs of a trial, or its share of one; None is one where there is one, else none. `auto` measures, before
+            the first trial, how many trials side by side on one GPU train the most and still fit into its memory;
+            without a CUDA GPU it is none.
+        cpus: cores of a trial; None is an equal share of the cores for each GPU, or one core where there is no GPU.
         retries: how often a trial whose process died is taken up again from its checkpoint.
-        hang_minutes: without a report, after which a trial counts as hung and is killed; None is ten times its longest
-            epoch, and at least half an hour.
-        grace_seconds: that an epoch may take to end after SIGTERM, as a cluster's scheduler sends it before SIGKILL.
+        hang_minutes: minutes without a report after which a trial counts as hung and is killed; None is ten times its
+            longest epoch, and at least half an hour.
+        grace_seconds: time that an epoch has to end after SIGTERM, as a cluster's scheduler sends it before SIGKILL.
     """
 
     gpus: float | int | str | None = None
@@ -303,8 +307,13 @@ class TrialConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PathsConfig:
-    """Folders for prepared corpora and for studies, or addresses such as `s3://bucket/studies`; and the training log
-    that a study is entered in, a file of this machine."""
+    """Where things are.
+
+    Attributes:
+        corpora: the folder of prepared corpora, or an address such as `s3://bucket/corpora`.
+        studies: the folder of studies, or an address.
+        log: the training log that studies are entered in, a file of this machine.
+    """
 
     corpora: str = str(CORPORA)
     studies: str = DEFAULT_STUDIES
@@ -317,14 +326,14 @@ class SearchConfig(TrainingConfig):
 
     Attributes:
         study: its name; empty is the space's name and the first free number.
-        seed: of the sampler; `train.seed` is that of every trial's training.
+        seed: the sampler's; `train.seed` is that of every trial's training.
         base: where model, loss, optimizer and train come from, if not from the preset: `run:63` of the training
             log, or `study:NAME` (its best trial) or `study:NAME/3` (its trial 3).
         fast: mixed precision, torch.compile and fused AdamW, or none of them; None leaves it to the preset.
         history: what the training log contributes: its `points` are tried first; `prior` lets the sampler begin
             around what was good there, too; or `none`.
         plan: measure for a moment, say what the search would cost, and run nothing.
-        trackers: who logs the search, too: some of `TRACKERS`.
+        trackers: who logs the search, too.
         model, loss, optimizer, train: what a trial trains, where the space says nothing else.
     """
 
@@ -383,15 +392,3 @@ class SearchConfig(TrainingConfig):
     def folder(self) -> Path:
         """The study's folder on this machine; only once it has a name."""
         return working_folder(self.paths.studies) / self.study
-
-
-def check_trackers(trackers: Sequence[str]) -> None:
-    """See that the packages of trackers are there.
-
-    Raises:
-        ConfigError: one is not installed.
-    """
-    missing = [name for name in trackers if find_spec(TRACKERS[name]) is None]
-    if missing:
-        packages = " ".join(TRACKERS[name] for name in missing)
-        raise ConfigError(f"trackers={','.join(missing)}: not installed; there is `pip install {packages}`")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.console import Console as Screen
 from rich.console import Group
@@ -16,8 +16,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from omr_model.metrics import percent
 from search.forecast import Planned, Tally, about, epochs_left
-from search.labels import settings_text, short_names, value_text
+from search.labels import last_name, settings_text, value_text
 
 ROWS = 24  # a terminal's height: of a longer study the running trials and the best are shown
 STATE_STYLE = {"running": "cyan", "completed": "green", "failed": "red", "diverged": "yellow"}
@@ -72,7 +73,6 @@ class Console:
     ) -> None:
         self.trials = trials
         self.epochs = epochs
-        self.rungs = rungs
         self.planned = Planned(trials, epochs, bool(rungs), *again)
         self.rows: dict[int, TrialRow] = {}
         self._tally = Tally()
@@ -146,9 +146,9 @@ class Console:
         row.epoch, row.ser, row.samples_per_second = epoch, ser, samples_per_second
         self._compare(row)
         left = row.seconds_left(self.epochs)
+        done, pace = f"epoch {epoch:>2}/{self.epochs}", f"{samples_per_second:>4.0f} staves/s"
         self._line(
-            f"trial {number:>3}  epoch {epoch:>2}/{self.epochs}  SER {ser:.3f}  {samples_per_second:>4.0f} staves/s"
-            + (f"  {_clock(left)} left" if left else "")
+            f"trial {number:>3}  {done}  SER {percent(ser):>7}  {pace}" + (f"  {_clock(left)} left" if left else "")
         )
 
     def ended(self, number: int, state: str, message: str) -> None:
@@ -159,7 +159,7 @@ class Console:
         self._tally.count(row)
         self._line(
             f"trial {number:>3}  {state}: {message}"
-            + (f"; best so far {best.ser:.3f}, trial {best.number}" if best is not None else "")
+            + (f"; best so far {percent(best.ser)}, trial {best.number}" if best is not None else "")
             + (f"; {left}" if (left := self.left) else "")
         )
 
@@ -178,7 +178,7 @@ class Console:
         """
         width = width or self.screen.width
         shown = self._shown()
-        names = short_names(list(self._targets))
+        names = {target: last_name(target, self._targets) for target in self._targets}
         rows = self._rows(shown, names, len(names))
         for columns in reversed(range(len(names))):
             if self.screen.measure(rows, options=self.screen.options.update(width=1000)).maximum <= width:
@@ -189,10 +189,9 @@ class Console:
     def _rows(self, shown: list[TrialRow], names: Mapping[str, str], columns: int) -> Table:
         """A row a trial, with a column for each of the first so many parameters."""
         table = Table(box=None, padding=(0, 1), pad_edge=False)
-        for heading in ("trial", "state", "rung", "epoch", "SER", "staves/s", "left"):
-            table.add_column(
-                heading, justify="left" if heading == "state" else "right", vertical="bottom", no_wrap=True
-            )
+        for heading in ("trial", "state", "epoch", "SER %", "staves/s", "left"):
+            justify: Literal["left", "right"] = "left" if heading in ("trial", "state") else "right"
+            table.add_column(heading, justify=justify, vertical="bottom", no_wrap=True)
         for name in list(names.values())[:columns]:
             narrow = name.replace(".", "\n").replace("_", "\n")  # a word a line
             table.add_column(narrow, justify="right", vertical="bottom", no_wrap=True)
@@ -202,11 +201,10 @@ class Console:
         for row in shown:
             left = row.seconds_left(self.epochs)
             cells: list[str | Text] = [
-                str(row.number) if row.repeats is None else f"{row.number} = {row.repeats}",
+                str(row.number) if row.repeats is None else f"{row.number} ({row.repeats} again)",
                 Text(row.state, style=STATE_STYLE.get(row.state, "dim")),
-                str(max((rung for rung in self.rungs if rung <= row.epoch), default="")),
                 f"{row.epoch}/{self.epochs}",
-                "" if row.ser is None else f"{row.ser:.3f}",
+                "" if row.ser is None else percent(row.ser).removesuffix(" %"),
                 f"{row.samples_per_second:.0f}" if row.samples_per_second and row.state == "running" else "",
                 _clock(left) if left else "",
                 *(value_text(row.settings.get(target, "")) for target in list(names)[:columns]),
@@ -227,7 +225,7 @@ class Console:
         if again:
             parts.append(f"{again} trained again with other seeds")
         if self.best is not None:
-            parts.append(f"best SER {self.best.ser:.3f} (trial {self.best.number})")
+            parts.append(f"best SER {percent(self.best.ser)} (trial {self.best.number})")
         if left := self.left:
             parts.append(left)
         lines = [parts[0]]
@@ -237,13 +235,13 @@ class Console:
         return "\n".join(lines)
 
     def _compare(self, row: TrialRow) -> None:
-        """Keep the best up to date: all are looked at again only where the best one has fallen back, or is equalled."""
+        """Keep the best up to date: all are looked at again only where the best one may have fallen back."""
         if row.ser is None or row.repeats is not None:
             return
         best = self._best
         if best is None or (best is not row and _rank(row) < _rank(best)):
             self._best = row
-        elif best is row or _rank(row) == _rank(best):
+        elif best is row:
             scored = (one for one in self.rows.values() if one.ser is not None and one.repeats is None)
             self._best = min(scored, key=_rank)
 
@@ -252,9 +250,9 @@ class Console:
             self.screen.print(f"{_clock(time.monotonic() - self.began)}  {text}", markup=False)
 
 
-def _rank(row: TrialRow) -> tuple[int, float]:
-    """Those that got furthest first, and of these those with the lowest SER."""
-    return -row.epoch, math.inf if row.ser is None or math.isnan(row.ser) else row.ser
+def _rank(row: TrialRow) -> tuple[int, float, int]:
+    """Those that got furthest first, of these the lowest SER, of equals the earliest, as `results.ranking` has it."""
+    return -row.epoch, math.inf if row.ser is None or math.isnan(row.ser) else row.ser, row.number
 
 
 def _clock(seconds: float) -> str:

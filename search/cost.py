@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from search.rungs import Epochs
 
 Pick: TypeAlias = Callable[[Sequence[float]], float]
 PICKS: tuple[Pick, Pick, Pick] = (min, fmean, max)  # the cheapest setting, all on the average, the dearest
+
+
+MOST_TRIALS = 100_000  # a search has; where to end looking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,3 +162,19 @@ def _search_seconds(trial: float, full: float, schedule: Schedule) -> float:
     if trial >= full:  # all take as long, so they end together and the last round may not be full
         return math.ceil(schedule.trials / schedule.abreast) * full
     return max(schedule.trials * trial / schedule.abreast, full)
+
+
+def trials_within(seconds: float, measured: Sequence[Measurement], schedule_for: Callable[[int], Schedule]) -> Span:
+    """How many trials end in so many seconds: of the dearest settings, of all on the average, of the cheapest.
+
+    Args:
+        schedule_for: what is run if there are so many; without a limit of hours.
+    """
+
+    def taken(trials: int, pick: Callable[[Span], float]) -> float:
+        return pick(cost(measured, schedule_for(trials)).seconds)
+
+    def most(pick: Callable[[Span], float]) -> int:
+        return max(1, bisect.bisect_right(range(1, MOST_TRIALS), seconds, key=lambda trials: taken(trials, pick)))
+
+    return Span(most(lambda span: span.high), most(lambda span: span.likely), most(lambda span: span.low))

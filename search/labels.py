@@ -31,12 +31,12 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 def trial_label(number: int, settings: Mapping[str, Any]) -> str:
     """A trial's number and settings in one line that can be a file's name."""
-    values = (f"{_last_name(target, settings)}={value_text(value)}" for target, value in settings.items())
+    values = (f"{last_name(target, settings)}={value_text(value)}" for target, value in settings.items())
     text = " ".join([f"{number:04d}", *values]).replace("/", "-")
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _last_name(target: str, others: Iterable[str]) -> str:
+def last_name(target: str, others: Iterable[str]) -> str:
     """The last parts of a target, as many as tell it from all others."""
     parts = target.split(".")
     ends = (".".join(parts[-count:]) for count in range(1, len(parts)))

@@ -17,8 +17,9 @@ from typing import TextIO
 
 from datasets.errors import StudyError
 from datasets.storage import remote_of
-from results.working_copy import LOCK_FILE, STOP_FILE
-from search.claim import Driver, driver_at
+from results.working_copy import LOCK_FILE, STOP_FILE, is_driven_here
+from search.claim import driver_at
+from search.driver import Driver
 from search.mirror import Mirror, mirrored
 
 UNKNOWN = '{"pid": 0, "host": "an unknown host", "since": "this moment"}'  # it has the lock, and has not signed it yet
@@ -57,14 +58,8 @@ def driving(study: Path, force: bool = False) -> Iterator[Mirror | None]:
 
 def driver(study: Path) -> Driver | None:
     """The process that drives a study now; None if none does, whatever became of the last one."""
-    try:
-        with (study / LOCK_FILE).open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return Driver(**json.loads(file.read() or UNKNOWN))
-    except FileNotFoundError:  # nobody ever has
-        pass
+    if is_driven_here(study):
+        return Driver(**json.loads((study / LOCK_FILE).read_text(encoding="utf-8") or UNKNOWN))
     remote = remote_of(study)
     return None if remote is None else driver_at(remote)
 

@@ -16,14 +16,14 @@ from rich.table import Table
 from datasets.errors import OmrError, StudyError
 from datasets.files import write_atomically
 from datasets.storage import remote_of, retried
+from omr_model.metrics import percent
 from results.gather import standing
 from results.journal import read
 from results.replay import Replay, TrialHistory
 from results.study import DEFAULT_STUDIES, EVENTS_FILE, find_study, read_study
-from results.verdict import percent
 from results.working_copy import STOP_FILE, bring_studies
-from search.claim import Driver
 from search.disk import GIGABYTE, bytes_under
+from search.driver import Driver
 from search.lock import driver
 from search.resume import MORE
 
@@ -77,8 +77,7 @@ def show_status(config: ManageConfig) -> None:
         table.add_row(*_trial_row(trial, record.max_epochs, running))
     Screen(highlight=False, soft_wrap=True).print(table)
     if not running:
-        more = None if replay.outcome is None else MORE.get(replay.outcome)
-        print(f"to go on   python -m search.run resume={config.name}" + (f" with more: {more}" if more else ""))
+        print(_how_to_go_on(config.name, replay.outcome))
 
 
 def stop(config: ManageConfig) -> None:
@@ -103,6 +102,15 @@ def stop(config: ManageConfig) -> None:
     except OSError as error:  # it has just ended, or belongs to somebody else
         raise StudyError(f"study={config.name}: {found} could not be told ({error.strerror})") from None
     print(f"{config.name} ends {how} ({found})")
+
+
+def _how_to_go_on(name: str, outcome: str | None) -> str:
+    """A command to paste."""
+    resume, more = f"python -m search.run resume={name}", MORE.get(outcome or "")
+    if more is None:
+        return f"to go on   {resume}"
+    word, _, what = more.partition(" ")
+    return f"for more   {resume} {word} ({what})"
 
 
 def _leave_word(folder: Path, now: bool) -> None:

@@ -196,11 +196,11 @@ def _short_epochs(trainer: Trainer, together: Barrier | None = None) -> tuple[Ep
     def shorten(batches: int, scored: int) -> None:
         trainer.order.batches = batches
         chosen = [validation.indices[place] for place in validation_choice(len(validation), scored)]
-        trainer.validation = StaffDataset(validation.staves, validation.vocabulary, chosen)
+        trainer.validation = StaffDataset(validation.staves, validation.vocabulary, chosen, validation.pictures)
 
     def look(record: EpochRecord) -> None:
         records.append(record)
-        steady = len(records) > 1 or not trainer.config.train.compile
+        steady = len(records) > 1 or not trainer.compiled
         if steady and record.seconds > SLOW_SECONDS:
             raise _EnoughError
         if together is not None and len(records) < 3:

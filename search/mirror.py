@@ -5,9 +5,10 @@ then deletes checkpoints that are not needed any more: the journal at the addres
 trial's checkpoint is at the address before Tune tells the driver of it, so the journal never names one too early.
 
 A store that cannot be reached costs nothing but time: all is on this machine's disk, and the next round tries again.
-The search itself waits only as a trial ends, for what that has read (`settle`), and gives up after a few tries. The
-journal is written whole each time, so rounds get longer apart as they take longer. Of many deletions each round does
-some, several checkpoints at a time: the journal at the address does not fall behind because of them.
+The search itself waits only as a trial ends, for what that has read (`settle`), and gives up after a few tries. What
+cannot be fetched keeps nothing from being pushed. The journal is written whole each time, so rounds get longer apart as
+they take longer. Of many deletions each round does some, several checkpoints at a time: the journal at the address does
+not fall behind because of them. Before each file that is written or deleted, the claim is held (`search.claim`).
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ import shutil
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from datasets.errors import StorageError, StudyError
-from datasets.files import locked, write_atomically
-from datasets.storage import TRANSFERS, Entry, Remote, fetched, retried
+from datasets.files import write_atomically
+from datasets.storage import TRANSFERS, Entry, Remote, retried
 from results.study import ENGINE_FOLDER
-from results.working_copy import CLAIMS_FOLDER, STOP_FILE, WorkingCopy, pull_lock
-from search.claim import HEARTBEAT, Claim, Driver
+from results.working_copy import CLAIMS_FOLDER, STOP_FILE, WorkingCopy, alone
+from search.claim import Claim, claimed
+from search.driver import Driver
 
 BETWEEN, SHARE = 5.0, 10.0  # seconds between two rounds, at least so many times what one took: a tenth of the time
 LONGEST = 60.0  # seconds between two tries while the store fails
 LAST_TRIES = 8
-MOST_DELETED = 200  # files and folders a round
+MOST_CLEARED = 100  # checkpoints of which something is deleted, a round
 
 
 class Mirror:
@@ -46,7 +48,6 @@ class Mirror:
 
     Attributes:
         say: tells the person.
-        lost: why the study is not this process's any more.
         discarded: nothing of it is to be kept: it is not pushed.
     """
 
@@ -54,18 +55,18 @@ class Mirror:
         self.copy = copy
         self.claim = claim
         self.say: Callable[[str], None] = print
-        self.lost: StudyError | None = None
         self.discarded = False
+        claim.on_loss = self._end_search
         self._fetches: list[str] = []
-        self._deletions: deque[str] = deque()
+        self._deletions: dict[str, list[str]] = {}  # by checkpoint, in the order in which its files are to go
         self._queue, self._round, self._fetching = threading.Lock(), threading.Lock(), threading.Lock()
-        self._closing, self._closed = threading.Event(), threading.Event()
+        self._closing = threading.Event()
         self._failing = False
-        name = copy.folder.name
-        self._threads = [
-            threading.Thread(target=self._run, name=f"mirror of {name}", daemon=True),
-            threading.Thread(target=self._live, name=f"claim to {name}", daemon=True),
-        ]
+        self._thread = threading.Thread(target=self._run, name=f"mirror of {copy.folder.name}", daemon=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune would keep those who ask for what trials have read with the experiment, which nobody ever reads."""
+        return {}
 
     @property
     def remote(self) -> Remote:
@@ -74,8 +75,7 @@ class Mirror:
 
     def start(self) -> None:
         """Begin to push."""
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def fetch(self, name: str) -> None:
         """Have a file brought here, soon."""
@@ -85,7 +85,7 @@ class Mirror:
     def delete(self, name: str) -> None:
         """Have a file or, if it ends in `/`, a folder deleted there and here, once the journal says so there."""
         with self._queue:
-            self._deletions.append(name)
+            self._deletions.setdefault(name.rpartition("/")[0], []).append(name)
 
     def size(self, folder: str, without: Collection[str] = ()) -> int:
         """Bytes of a checkpoint at the address, but for some of its files; 0 where the store cannot say."""
@@ -106,10 +106,18 @@ class Mirror:
 
     def settle(self) -> None:
         """Bring now what is to be brought; what cannot be is left for later."""
-        try:
-            self._fetch()
-        except (StorageError, OSError) as error:
-            self.say(f"not brought here: {error}")
+        if (problem := self._fetch()) is not None:
+            self.say(f"not brought here: {problem}")
+
+    def catch_up(self) -> int:
+        """Push now what an earlier session could not; how many files that were.
+
+        Raises:
+            StudyError: another process drives the study.
+            StorageError, OSError: it could not be written, or be read here.
+        """
+        with self._round:
+            return retried(lambda: self.copy.push(self.claim.hold))
 
     def discard(self) -> None:
         """Keep nothing of the study at the address; what cannot be deleted there stays.
@@ -117,33 +125,32 @@ class Mirror:
         The claim goes when the mirror is closed.
         """
         self.discarded = True
-        with self._round, suppress(StorageError):
+        with self._round, suppress(StorageError, StudyError):
             for name in self.remote.files():
                 if not name.startswith(f"{CLAIMS_FOLDER}/"):
+                    self.claim.hold()
                     self.remote.delete(name)
 
     def close(self) -> None:
         """Push the last, and end.
 
         Raises:
-            StorageError: it could not be written; it is all on this machine.
+            StorageError: it could not be written, or not be read here; it is all on this machine.
             StudyError: another process drives the study.
         """
         self._closing.set()
-        self._threads[0].join()
+        self._thread.join()
+        if self.discarded:
+            return
         try:
-            if not self.discarded:
-                with self._round:
-                    retried(lambda: self._push(None), LAST_TRIES)
-        except StorageError as error:
+            with self._round:
+                retried(lambda: self._push(None), LAST_TRIES)
+        except (StorageError, OSError) as error:
             name = self.copy.folder.name
             raise StorageError(
                 f"{error}; what was not written there is safe in {self.copy.folder}: resume={name} on this machine "
                 "goes on from it, and writes it"
             ) from None
-        finally:
-            self._closed.set()
-            self._threads[1].join()
 
     def _run(self) -> None:
         pause = BETWEEN
@@ -166,76 +173,60 @@ class Mirror:
             self._failing = False
             pause = max(BETWEEN, SHARE * (time.monotonic() - began))
 
-    def _live(self) -> None:
-        """Renew the claim, however long a round takes, and end the search if it is lost."""
-        while not self._closed.wait(HEARTBEAT):
-            try:
-                self.claim.renew()
-            except StudyError as error:
-                self.lost = error
-                self.say(str(error))
-                if callable(signal.getsignal(signal.SIGUSR2)):  # a search runs, and not just its beginning or end
-                    os.kill(os.getpid(), signal.SIGUSR2)  # as stop=NAME now=true
-                return
-            except Exception:  # of the store: the next one may succeed, long before the claim lapses
-                continue
+    def _end_search(self, lost: StudyError) -> None:
+        self.say(str(lost))
+        if callable(signal.getsignal(signal.SIGUSR2)):  # a search runs, and not just its beginning or end
+            os.kill(os.getpid(), signal.SIGUSR2)  # as stop=NAME now=true
 
-    def _push(self, most: int | None = MOST_DELETED) -> None:
+    def _push(self, most: int | None = MOST_CLEARED) -> None:
         """One round.
 
         Args:
-            most: deletions; None is all of them.
+            most: checkpoints to delete something of; None is all of them.
 
         Raises:
             StudyError: the study is another process's.
-            StorageError, OSError: it broke off, and the next one goes on.
+            StorageError, OSError: something could not be done, and the next round tries it again.
         """
-        if self.lost is not None:
-            raise self.lost
+        self.claim.hold()
         self._look_for_stop()
         with self._queue:
-            deletions = list(itertools.islice(self._deletions, most))
-        self._fetch()
-        self.copy.push()
-        self._delete_first(deletions)
+            needless = {folder: tuple(names) for folder, names in itertools.islice(self._deletions.items(), most)}
+        unfetched = self._fetch()
+        self.copy.push(self.claim.hold)
+        self._delete(needless)
+        if unfetched is not None:
+            raise unfetched
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> Exception | None:
+        """Bring what is to be brought; what cannot be is kept for the next time, and why is told."""
         with self._fetching:
             with self._queue:
-                names = list(self._fetches)
-            fetched(self.remote, names, self.copy.folder)
+                names = list(dict.fromkeys(self._fetches))
+                self._fetches.clear()
+            failed = _failures(self._fetch_one, names)
             with self._queue:
-                del self._fetches[: len(names)]
+                self._fetches += failed
+        return next(iter(failed.values()), None)
 
-    def _delete_first(self, names: Sequence[str]) -> None:
-        """Delete the first of the queue, of one checkpoint in their order; what cannot be comes to its front again."""
-        if not names:
-            return
-        checkpoints: dict[str, list[str]] = {}
+    def _fetch_one(self, name: str) -> None:
+        retried(lambda: self.remote.download(name, self.copy.folder / name))
+
+    def _delete(self, needless: Mapping[str, Sequence[str]]) -> None:
+        """Delete what is at the front of the queue; what cannot be stays there."""
+        for error in _failures(lambda folder: self._delete_in_order(folder, needless[folder]), needless).values():
+            raise error
+
+    def _delete_in_order(self, folder: str, names: Sequence[str]) -> None:
         for name in names:
-            checkpoints.setdefault(name.rpartition("/")[0], []).append(name)
-        with ThreadPoolExecutor(min(TRANSFERS, len(checkpoints))) as pool:
-            tried = list(pool.map(self._delete_in_order, checkpoints.values()))
-        with self._queue:
-            for _ in names:
-                self._deletions.popleft()
-            self._deletions.extendleft(reversed([name for left, _ in tried for name in left]))
-        for _, error in tried:
-            if error is not None:
-                raise error
+            self.claim.hold()
+            self._delete_one(name)
+            with self._queue:
+                self._deletions[folder].remove(name)
+                if not self._deletions[folder]:
+                    del self._deletions[folder]
 
-    def _delete_in_order(self, names: Sequence[str]) -> tuple[Sequence[str], Exception | None]:
-        """What is left of the names, and why."""
-        for done, name in enumerate(names):
-            if self.lost is not None:
-                return names[done:], self.lost
-            try:
-                self._delete(name)
-            except Exception as error:  # of the store, the disk
-                return names[done:], error
-        return [], None
-
-    def _delete(self, name: str) -> None:
+    def _delete_one(self, name: str) -> None:
         if name.endswith("/"):
             self.remote.delete_folder(name.rstrip("/"))
             shutil.rmtree(self.copy.folder / name, ignore_errors=True)  # what was fetched into it after it was deleted
@@ -248,6 +239,20 @@ class Mirror:
             self.remote.delete(STOP_FILE)
 
 
+def _failures(action: Callable[[str], None], names: Iterable[str]) -> dict[str, Exception]:
+    """Do it to all of them, many at a time; with which it failed, and why."""
+
+    def tried(name: str) -> Exception | None:
+        try:
+            action(name)
+        except Exception as error:  # of the store, the disk
+            return error
+        return None
+
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        return {name: error for name, error in zip(names, pool.map(tried, names), strict=True) if error is not None}
+
+
 @contextmanager
 def mirrored(folder: Path, remote: Remote, driver: Driver, force: bool) -> Iterator[Mirror]:
     """Drive the study at an address: claim it, bring what is there, and push until the block ends.
@@ -256,14 +261,13 @@ def mirrored(folder: Path, remote: Remote, driver: Driver, force: bool) -> Itera
         StudyError: another process drives it.
         StorageError: the address cannot be read or written.
     """
-    claim = Claim(remote, driver)
-    try:
-        claim.take(force)
+    with claimed(remote, driver, force) as claim:
         copy = WorkingCopy(folder, remote)
-        with locked(pull_lock(folder), on_wait=lambda: None):
+        with alone(folder):
             copy.pull()
-        retried(lambda: remote.delete(STOP_FILE))
         mirror = Mirror(copy, claim)
+        claim.hold()
+        retried(lambda: remote.delete(STOP_FILE))
         mirror.start()
         try:
             yield mirror
@@ -274,6 +278,3 @@ def mirrored(folder: Path, remote: Remote, driver: Driver, force: bool) -> Itera
                 print(problem)
             raise
         mirror.close()
-    finally:
-        with suppress(StorageError):  # it lapses
-            claim.release()

@@ -93,7 +93,7 @@ def _artifacts(folder: Path, tables: Tables) -> dict[int | None, dict[str, Any]]
         with TemporaryDirectory() as written:
             curve, worst = Path(written) / CURVE, Path(written) / WORST
             training_curve(tables.epochs.filter(own), f"Trial {trial.number} of study {folder.name}", curve)
-            worst.write_text(_worst(tables.samples.filter(own)), encoding="utf-8")
+            worst.write_text(_worst(tables.samples.of(trial.trial_id)), encoding="utf-8")
             attributes[trial.number] = _uploaded(store, [curve, worst])
     return attributes
 

@@ -25,8 +25,8 @@ from results.journal import SessionStarted, read
 from results.study import EVENTS_FILE
 from search.config import AUTO, SearchConfig
 from search.cost import Measurement
-from search.footprint import size_of
 from search.measure import Job, measure, visible_gpus
+from search.memory_order import size_of
 from search.resources import Machine, capacity, cores_here, on_its_device, share_of_a_gpu
 from search.space import SearchSpace
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import optuna
 
@@ -16,12 +17,14 @@ from results.provenance import collect
 from results.ranking import BASE
 from search.config import SearchConfig
 from search.corpus import PlannedCorpus, fitted, planned_corpus, preparation
-from search.cost import Measurement, Schedule, cost
+from search.cost import Measurement, Schedule, cost, trials_within
 from search.measure import Job, gpu_of, measure, visible_gpus
 from search.packing import packed
 from search.plan_text import (
+    between,
     corpus_text,
     disk_text,
+    limits,
     measured_text,
     memory_text,
     origin_text,
@@ -59,7 +62,7 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
     space = space_of(config)
     sampler_of(config, space)
     slots = slots_of(config, this_machine())
-    say("plan", plan_text(config, spaces, schedule_of(config, space, slots)))
+    say("plan", plan_text(config, spaces, _trials(config)))
 
     with planned_corpus(preparation(config)) as corpus:
         if corpus.whole is None:
@@ -69,15 +72,20 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
         hardware = collect().hardware
         config, _ = packed(config, space, corpus.corpus.path, hardware.gpus, lambda text: say("packing", text))
         slots = slots_of(config, slots.machine)
-        schedule = schedule_of(config, space, slots)
         say("corpus", corpus_text(preparation(config).folder.name, corpus))
         settings = settings_to_measure(space, slots.beside, config.seed)
         measured = _measure_in_rounds(settings, corpus, slots)
 
+    fitting = None
+    if _trials(config) is None:
+        fitting = trials_within(_seconds(config, slots), measured, partial(_unlimited, config, space, slots))
+    schedule = schedule_of(config, space, slots, round(fitting.likely) if fitting else None)
     estimate = cost(measured, schedule)
     say("measured", measured_text(measured, slots, hardware))
     say("memory", memory_text(measured, slots))
     say("a trial", trial_text(estimate, schedule))
+    if fitting is not None:
+        say("trials", f"in {' or '.join(limits(config.budget))}: about {between(fitting.low, fitting.high)}")
     say("search", search_text(estimate, schedule, stopping_text(config)))
     say("disk", disk_text(estimate, corpus))
     say("from", origin_text(config, slots, time.monotonic() - began, load))
@@ -131,23 +139,43 @@ def _job(setting: Setting, slot: int, corpus: PlannedCorpus, slots: Slots) -> Jo
     )
 
 
-def _trials_within(config: SearchConfig) -> int:
-    """About how many trials a budget of epochs is enough for."""
+def _trials(config: SearchConfig) -> int | None:
+    """How many trials there will be, or about how many a budget of epochs allows; None if only time limits them."""
     budget, epochs = config.budget.epochs, config.train.epochs
-    if budget is None:
-        raise ConfigError("plan=true says what a number of trials takes; give it one with budget.trials=")
+    if config.budget.trials is not None or budget is None:
+        return config.budget.trials
     many = average_epochs(config.scheduler, epochs, budget)  # what a trial takes where there are many
     return max(1, round(budget / ((many.low + many.high) / 2)))
 
 
-def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots) -> Schedule:
-    """What is to be run.
+def _seconds(config: SearchConfig, slots: Slots) -> float:
+    """The longest that a search without another limit takes.
 
     Raises:
-        ConfigError: the budget says neither how many trials nor how many epochs.
+        ConfigError: GPU hours are its only limit, and it uses no GPU.
+    """
+    hours, gpu_hours = config.budget.hours, config.budget.gpu_hours
+    gpus = slots.gpus * slots.abreast
+    each = [limit for limit in (hours, gpu_hours / gpus if gpu_hours and gpus else None) if limit is not None]
+    if not each:
+        raise ConfigError(
+            "budget.gpu_hours: trials use no GPU here, so it ends nothing; name budget.trials or budget.hours"
+        )
+    return 3600 * min(each)
+
+
+def _unlimited(config: SearchConfig, space: SearchSpace, slots: Slots, trials: int) -> Schedule:
+    return replace(schedule_of(config, space, slots, trials), hours=None)
+
+
+def schedule_of(config: SearchConfig, space: SearchSpace, slots: Slots, fitting: int | None = None) -> Schedule:
+    """What is to be run.
+
+    Args:
+        fitting: how many trials, where only time limits them.
     """
     epochs = config.train.epochs
-    trials = config.budget.trials or _trials_within(config)
+    trials = fitting or _trials(config) or 1
     if space.resolution is not None:
         trials = min(trials, 1 + grid_size(space))  # the base, which may lie outside of the grid
     top = min(config.judged, trials - 1)

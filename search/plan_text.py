@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from results.provenance import Hardware
 from results.ranking import BASE
-from search.config import SearchConfig
+from search.config import BudgetConfig, SearchConfig
 from search.corpus import PlannedCorpus
 from search.cost import Cost, Measurement, Schedule
 from search.resources import Slots, trials_on_a_gpu
@@ -23,11 +23,22 @@ def say(name: str, text: str) -> None:
     print(filled, flush=True)
 
 
-def plan_text(config: SearchConfig, spaces: Sequence[str], schedule: Schedule) -> str:
-    """What is planned."""
+def limits(budget: BudgetConfig) -> list[str]:
+    """What ends a search, in words: `8 trials`, `2 hours`."""
+    named = {name.replace("gpu_", "GPU "): limit for name, limit in vars(budget).items() if limit is not None}
+    return [f"{limit:g} {name.removesuffix('s') if limit == 1 else name}" for name, limit in named.items()]
+
+
+def plan_text(config: SearchConfig, spaces: Sequence[str], trials: int | None) -> str:
+    """What is planned.
+
+    Args:
+        trials: how many; None if only time limits them.
+    """
+    many = f"{trials} trials" if trials is not None else f"trials for {' or '.join(limits(config.budget))}, each"
     space = f"[{','.join(spaces)}]" if len(spaces) > 1 else spaces[0]
     return (
-        f"space={space}: {schedule.trials} trials of {schedule.epochs.most} epochs, "
+        f"space={space}: {many} of {config.train.epochs} epochs, "
         f"{config.sampler.name} and {config.scheduler.name}; nothing is run"
     )
 

@@ -127,11 +127,10 @@ def trial_resources(config: SearchConfig, cluster: Capacity) -> tuple[int, float
     """Cores and GPUs of one trial; as long as nobody has measured what `auto` stands for, a whole GPU.
 
     Raises:
-        ConfigError: the cluster has not that much, or the GPUs are neither a part of one nor a whole number, or several
-            of them cannot share a batch.
+        ConfigError: the cluster has not that much, or not that device, or the GPUs are neither a part of one nor a
+            whole number, or several of them cannot share a batch.
     """
-    asked = config.trial.gpus
-    gpus = float(min(1, cluster.gpus)) if asked is None or asked == AUTO else float(asked)
+    gpus = _gpus(config, cluster)
     sharing = [one for one in (cluster, *cluster.nodes) if one.gpus]  # the whole, too: it may be told to use less
     share = min((int(one.cpus * gpus / one.gpus) for one in sharing), default=1) if gpus else 1
     cpus = config.trial.cpus or max(1, share, processes_of(gpus))
@@ -153,6 +152,18 @@ def trial_resources(config: SearchConfig, cluster: Capacity) -> tuple[int, float
         beside = " with a GPU" if gpus else ""
         raise ConfigError(f"trial.cpus={cpus}: a trial runs on one node; the largest{beside} has {most} cores")
     return cpus, gpus
+
+
+def _gpus(config: SearchConfig, cluster: Capacity) -> float:
+    """GPUs of one trial: as asked, else one where there is one; none where `train.device` is cpu."""
+    device, asked = config.train.device, config.trial.gpus
+    if device.startswith("cuda:"):
+        raise ConfigError(f"train.device={device}: Ray gives trials their GPUs; CUDA_VISIBLE_DEVICES says which it has")
+    if device == "cuda" and not cluster.gpus:
+        raise ConfigError(f"train.device={device}: there is no CUDA GPU for trials; train.device=auto takes the cores")
+    if asked is None or asked == AUTO:
+        return 0.0 if device == "cpu" else float(min(1, cluster.gpus))
+    return float(asked)
 
 
 def concurrent_trials(cluster: Capacity, cpus: int, gpus: float) -> int:
@@ -200,6 +211,14 @@ def let_memory_grow() -> None:
     """
     if "PYTORCH_ALLOC_CONF" not in os.environ:  # torch's newer name for the same
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+
+
+def compile_on(cores: int) -> None:
+    """Have torch compile on so many cores, where nobody says otherwise; before torch is imported.
+
+    By itself each process that compiles starts a worker for every core of the machine, 32 at the most.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores))
 
 
 def on_its_device(training: TrainingConfig, cpus: int, gpus: float) -> TrainingConfig:

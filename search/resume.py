@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets.addresses import is_address
 from datasets.command_line import parse, typed
-from datasets.errors import ConfigError, StudyError
+from datasets.errors import ConfigError, StudyError, StudyOverError
 from datasets.files import write_atomically
 from datasets.shards import PreparedCorpus
-from datasets.storage import is_address
 from results.journal import SessionEnded, SessionStarted, read
 from results.log_records import FINISHED
 from results.log_study import study_entry
@@ -22,20 +23,20 @@ from results.provenance import Provenance
 from results.replay import Replay, latest_confirm
 from results.schema import STUDY_KEY
 from results.study import (
-    DEFAULT_STUDIES,
     ENGINE_FOLDER,
     EVENTS_FILE,
     REPORTS_FOLDER,
     STUDY_FILE,
     StudyRecord,
-    find_study,
+    check_is_study,
     read_study,
 )
 from results.training_log import read_log
 from results.working_copy import bring_study
-from search.config import BudgetConfig, ClusterConfig, SearchConfig
+from search.config import BudgetConfig, ClusterConfig, PathsConfig, SearchConfig
 from search.outcome import SPENT, Outcome
 
+PRECISION = "train.precision"
 RESUME, EXTEND, FORCE, CLUSTER = "resume", "extend", "force", "cluster"
 MAY_CHANGE = ("cluster.", "trial.", "disk.", "confirm.", "paths.", "trackers")
 """Fields that say where and how trials are run, and nothing of what they are."""
@@ -93,19 +94,29 @@ def study_to_resume(words: Sequence[str]) -> Resumed:
                 f"{field}: a study goes on as it was begun; resume takes extend, force, and fields of "
                 f"{', '.join(prefix.rstrip('.') for prefix in MAY_CHANGE)}"
             )
-    studies = named.get("paths.studies", DEFAULT_STUDIES)
+    studies = named.get("paths.studies", PathsConfig.studies)
     folder = bring_study(studies, name)
     restore_record(folder)
-    if not (is_address(studies) and Path(name).name == name and (folder / STUDY_FILE).is_file()):
-        folder = find_study(studies, name)  # else it would be brought again
+    check_is_study(folder, studies, name)
     record = read_study(folder)
     config = typed(SearchConfig(), record.config)
-    config = replace(config, study=name, paths=replace(config.paths, studies=studies))
+    config = replace(config, study=name, paths=_paths(config.paths, studies))
     sessions = [event for event in read(folder / EVENTS_FILE) if isinstance(event, SessionStarted)]
     before = typed(config.confirm, latest_confirm(sessions, record.config))
     config = replace(config, budget=_latest_budget(sessions, config.budget), confirm=before)
     config = extended(parse(config, [f"{field}={value}" for field, value in named.items()]), extend)
     return Resumed(record, config, bool(extend) or config.confirm != before, force == "true")
+
+
+def _paths(before: PathsConfig, studies: str) -> PathsConfig:
+    """Where all is that the study reads and writes, unless the words say otherwise.
+
+    One at an address may have been begun on another machine: of that one's folders this one knows nothing, and takes
+    its own.
+    """
+    if not is_address(studies):
+        return replace(before, studies=studies)
+    return PathsConfig(studies=studies, corpora=before.corpora if is_address(before.corpora) else PathsConfig.corpora)
 
 
 def _on_cluster(named: Mapping[str, str]) -> dict[str, str]:
@@ -153,7 +164,8 @@ def check_state(study: Resumed) -> None:
     its end has written no reports, so it is not over either (`_entered`).
 
     Raises:
-        StudyError: its journal is gone or damaged, or it is finished.
+        StudyOverError: it is finished, or its budget is spent.
+        StudyError: its journal is gone or damaged.
     """
     folder = study.config.folder()
     if not (folder / EVENTS_FILE).exists():
@@ -166,10 +178,10 @@ def check_state(study: Resumed) -> None:
     if outcome in SPENT:
         more = _latest_budget(replay.sessions, study.config.budget) != study.config.budget
         if not more and (study.extended or _entered(study)):
-            raise StudyError(f"study={folder.name} has used up its budget ({outcome}); {MORE[outcome]}")
+            raise StudyOverError(f"study={folder.name} has used up its budget ({outcome}); {MORE[outcome]}")
     died = any(trial.state == "running" for trial in replay.trials())
     if outcome == Outcome.FINISHED and not died and not study.extended and _entered(study):
-        raise StudyError(f"study={folder.name} is finished; {MORE[Outcome.FINISHED]}")
+        raise StudyOverError(f"study={folder.name} is finished; {MORE[Outcome.FINISHED]}")
 
 
 def changes_since(study: Resumed, corpus: PreparedCorpus, provenance: Provenance) -> list[str]:
@@ -195,7 +207,23 @@ def changes_since(study: Resumed, corpus: PreparedCorpus, provenance: Provenance
             f"study={study.config.study}: since it was begun, " + "; ".join(changes) + ". Trials of before and after "
             "would not compare. Go back to what it was begun with, or accept that with force=true"
         )
-    return changes
+    return [*changes, *_other_precision(study, provenance)]
+
+
+def _other_precision(study: Resumed, now: Provenance) -> Iterator[str]:
+    """Whether `mixed` may be something else than when the study was begun: bf16, fp16 or fp32, as the machine has it.
+
+    It is told and not refused: another machine often has the same. On a cluster this process's says nothing of it.
+    """
+    config, before = study.config, study.record.provenance.hardware
+    searched = (parameter.choices for parameter in config.space.parameters.values() if parameter.target == PRECISION)
+    asked = {config.train.precision, *itertools.chain.from_iterable(searched)}
+    then, here = (set(hardware.gpus) or {hardware.cpu} for hardware in (before, now.hardware))
+    if "mixed" in asked and config.cluster.name == "local" and then != here:
+        yield (
+            f"the machine: {', '.join(sorted(then))} then, {', '.join(sorted(here))} now; {PRECISION}=mixed may be "
+            "another precision on it, and its SERs a little different"
+        )
 
 
 def restore_record(folder: Path) -> None:

@@ -18,8 +18,8 @@ from enum import StrEnum
 from statistics import fmean, median
 
 from search.config import SchedulerConfig
+from search.rung_order import Agreement, Standing
 from search.rungs import brackets, halving_rungs
-from search.standing import Agreement, Standing
 
 MEDIAN_OF = 3  # trials at the least; the median of two is no majority
 # A first rung is dropped that orders trials with less than this as Kendall's tau: fewer than three pairs in four as in

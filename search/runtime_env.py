@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets.addresses import is_address
+from datasets.command_line import HELP, guarded
 from datasets.errors import ConfigError
-from datasets.storage import READ_ONCE, is_address
+from datasets.storage import READ_ONCE
 from results.provenance import CODE_VARIABLE, NO_CODE, collect, told_version
 from search.config import SearchConfig
 
@@ -27,8 +30,17 @@ SECONDS_TO_STOP = 60  # after `ray job stop`, before SIGKILL; Ray's own are 3, a
 COPIES = "runtime_resources"  # the folder in which Ray keeps copies of code, as long as a job needs them
 
 
-def main() -> None:
-    """Print it."""
+def main(words: Sequence[str]) -> None:
+    """Print it; with `--help`, what it is.
+
+    Raises:
+        ConfigError: any other word.
+    """
+    if HELP & set(words):
+        print(f"{(__doc__ or '').strip()}\n\nIt holds keys: what begins with {', '.join(PASSED)} goes into it.")
+        return
+    if words:
+        raise ConfigError(f"'{words[0]}': it takes no word but --help")
     print(json.dumps(runtime_env(), sort_keys=True))
 
 
@@ -63,4 +75,4 @@ def check_paths_last(config: SearchConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guarded(lambda: main(sys.argv[1:]))

@@ -10,7 +10,7 @@ What they make of this project's trials, read off Optuna's source (version 5.0):
     random   at random                       at random             teaches nothing, as any other
     grid     every value                     every one             is tried, as one that failed is
 
-A trial that failed teaches none of them anything. Of a long search, a sampler sees a part (`search.seen`).
+A trial that failed teaches none of them anything. Of a long search, a sampler sees a part (`search.sampler_window`).
 """
 
 # ruff: noqa: ARG001, ARG002 - signatures of the table and of Optuna
@@ -45,7 +45,7 @@ from datasets.errors import ConfigError
 from datasets.seeds import seed_from
 from search.config import SamplerConfig
 from search.prior import Prior, PriorSampler, SamplerAround
-from search.seen import Bound, all_of_them, for_cmaes, for_gp, for_tpe
+from search.sampler_window import Bound, all_of_them, for_cmaes, for_gp, for_tpe
 from search.space import ORIGIN, SearchSpace, Values, allows, grid
 
 Distributions = dict[str, BaseDistribution]
@@ -138,7 +138,7 @@ class OfDrawnTrials(SamplerAround):
 
     Args:
         together: what the sampler draws together; without it, it finds that out from past trials.
-        seed, bound: what is shown of many trials (`search.seen`).
+        seed, bound: what is shown of many trials (`search.sampler_window`).
     """
 
     def __init__(

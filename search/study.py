@@ -8,18 +8,18 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from optuna.samplers import BaseSampler
 
-from datasets.errors import ConfigError, LogError, StudyError
+from datasets.addresses import is_address, joined, place_of, working_folder
+from datasets.errors import ConfigError, LogError, StudyError, StudyOverError
 from datasets.manifest import FILE_NAME
 from datasets.prepare import prepare
 from datasets.shards import PreparedCorpus
-from datasets.storage import is_address, joined, working_folder
 from omr_model.fits import check_fits, check_installed, check_labels
 from omr_model.mix import check_weights
 from results.provenance import Provenance, collect
@@ -27,7 +27,7 @@ from results.study import ENGINE_FOLDER, EVENTS_FILE, STUDY_FILE, CorpusRecord, 
 from results.training_log import read_log
 from results.working_copy import study_names
 from search.closing import close, entered_if_it_breaks_off, shown
-from search.config import SearchConfig, check_trackers
+from search.config import SearchConfig
 from search.console import Console
 from search.corpus import fitted, preparation
 from search.disk import GIGABYTE, bytes_under, check_room, estimate, free_bytes
@@ -42,6 +42,7 @@ from search.rules import describe, rungs
 from search.runtime_env import check_paths_last
 from search.samplers import build_sampler, grid_size
 from search.space import WEIGHTS, SearchSpace
+from search.tracker_names import check_trackers
 
 
 def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
@@ -86,9 +87,18 @@ def resume_study(words: Sequence[str]) -> None:
         KeyboardInterrupt: the search was interrupted again.
     """
     study = study_to_resume(words)
+    check_paths_last(study.config)
+    logged_studies(Path(study.config.paths.log))
     with driving(study.config.folder(), study.force) as mirror:
         config, provenance = study.config, collect()
-        check_state(study)
+        written = 0 if mirror is None else mirror.catch_up()
+        try:
+            check_state(study)
+        except StudyOverError:
+            if mirror is None or not written:
+                raise
+            print(f"{'written':<10} {written} files that were missing at {mirror.remote.address}")
+            return
         corpus = prepare(preparation(config))
         changes = changes_since(study, corpus, provenance)
         space = space_of(config)
@@ -236,6 +246,7 @@ def _run_trials(
                 changes,
                 packing=packing,
                 mirror=mirror,
+                corpus_hash=corpus.manifest.content_hash,
             )
 
 
@@ -270,7 +281,7 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, a
         "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
         "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
         "search": (
-            f"{_trials(config)} of {config.train.epochs} epochs, {sampler}{_queued(config, space)} and "
+            f"{_trials(config)} of {config.train.epochs} epochs; {_queued(config, space)}, then {sampler}; "
             f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast} at a time, {share} each"
         ),
     }
@@ -278,8 +289,9 @@ def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, a
 
 
 def _queued(config: SearchConfig, space: SearchSpace) -> str:
-    """How many trials are none of the sampler's."""
-    return f" (after {min(space.queued, config.budget.trials or space.queued)} queued)"
+    """What is trained before the sampler's first trial."""
+    others = min(space.queued, config.budget.trials or space.queued) - 1
+    return "the base first" if others < 1 else f"the base and {others} more that are given first"
 
 
 def _trials(config: SearchConfig) -> str:
@@ -330,7 +342,15 @@ def _place(config: SearchConfig, corpus: PreparedCorpus) -> str:
     return joined(corpora, corpus.path.name) if is_address(corpora) else str(corpus.path)
 
 
-def _refuse_existing(folder: Path, logged: Collection[str] = ()) -> None:
+def _taken(folder: Path) -> StudyError:
+    """The error of who chose a name when another search did, and came second."""
+    return StudyError(
+        f"study={folder.name}: another search has just taken this name in {place_of(folder.parent)}; start again, with "
+        "another name if you have named this one"
+    )
+
+
+def _refuse_existing(folder: Path, logged: Collection[str]) -> None:
     where = folder.parent if folder.exists() else "the training log" if folder.name in logged else None
     if where is not None:
         raise StudyError(
@@ -349,9 +369,13 @@ def _claimed(folder: Path) -> Iterator[Mirror | None]:
     try:
         folder.mkdir()
     except FileExistsError:
-        _refuse_existing(folder)
+        raise _taken(folder) from None
     try:
-        with driving(folder) as mirror:
+        with ExitStack() as stack:
+            try:
+                mirror = stack.enter_context(driving(folder))
+            except StudyError:
+                raise _taken(folder) from None
             if mirror is not None and mirror.copy.known:
                 mirror.discarded = True
                 raise StudyError(f"study={folder.name}: there is a study of this name at {mirror.remote.address}")

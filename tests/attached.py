@@ -1,7 +1,7 @@
 """Searches on clusters of several nodes, pretended but for Ray: the driver is a process of its own, as a user's is.
 
 `python -m tests.attached SCRATCH SECONDS WORDS...` is `python -m search.run WORDS...` with trainings that are chains of
-hashes (`tests.end_to_end.pretended_search`), SECONDS an epoch.
+hashes (`tests.end_to_end.pretended_search`), SECONDS an epoch; one waits as long as there is SCRATCH/hold-TRIAL-EPOCH.
 """
 
 from __future__ import annotations
@@ -73,6 +73,18 @@ class Search:
         lines = file.read_text().splitlines() if file.exists() else []
         return [(int(number), int(epoch)) for number, epoch, _ in map(str.split, lines)]
 
+    def hold(self, *places: tuple[int, int]) -> None:
+        """Have trials wait in an epoch, by number and epoch."""
+        self.scratch.mkdir(exist_ok=True)
+        for number, epoch in places:
+            (self.scratch / f"hold-{number}-{epoch}").touch()
+
+    def go_on(self, *numbers: int) -> None:
+        """Have them wait no longer."""
+        for number in numbers:
+            for file in self.scratch.glob(f"hold-{number}-*"):
+                file.unlink()
+
     def until(self, happened: Callable[[], bool]) -> None:
         """Wait for something that happens while it runs."""
         assert self.process is not None
@@ -115,4 +127,5 @@ def searching(search: Search) -> Iterator[Search]:
 
 if __name__ == "__main__":
     scratch = Path(sys.argv[1])
-    drive(sys.argv[3:], Pretence(str(scratch / "trained"), seconds=float(sys.argv[2])), str(scratch / "said"))
+    pretence = Pretence(str(scratch / "trained"), seconds=float(sys.argv[2]), held=str(scratch))
+    drive(sys.argv[3:], pretence, str(scratch / "said"))

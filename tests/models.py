@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from datasets.notation import Symbol, parse
 from datasets.vocabulary import vocabulary
 from omr_model.config import (
     BackboneConfig,
@@ -19,7 +20,7 @@ from omr_model.config import (
     TrainConfig,
     TrainingConfig,
 )
-from omr_model.data import collate
+from omr_model.data import StaffDataset, collate
 from omr_model.model import Batch, TrOMR
 
 SMALL = ModelConfig(
@@ -54,7 +55,6 @@ def training(model: ModelConfig = SMALL, loss: LossConfig | None = None, **field
 
 def random_batch(config: ModelConfig = SMALL, staves: int = 3, symbols: int = 6, seed: int = 0) -> Batch:
     """Noise for images, and labels out of the vocabulary, of different lengths."""
-    from datasets.notation import parse
     from omr_model.data import Sample
 
     labels = [
@@ -68,6 +68,11 @@ def random_batch(config: ModelConfig = SMALL, staves: int = 3, symbols: int = 6,
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
     chosen = [words.reduce(parse(labels[index % len(labels)]))[:symbols] for index in range(staves)]
     return collate([Sample(image, words.encode(label)) for image, label in zip(images, chosen, strict=True)])
+
+
+def printed_on(data: StaffDataset, position: int) -> list[Symbol]:
+    """What is printed on a staff, in the words of the vocabulary."""
+    return data.vocabulary.reduce(parse(data.staves.semantic(data.indices[position])))
 
 
 def save_model(model: TrOMR, folder: Path) -> Path:

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from omr_model.metrics import percent
 from results.page.blocks import Block, Chart, Fold, Grid, Prose, Row
 from results.page.rates import percent_range
 from results.page.readings import ReadStaff
 from results.statistics import NO_INTERVAL, Floats, Interval, rate_margin, resampled_rates, share_interval
-from results.verdict import percent
 
 BINS = 10
 LEAST_IN_BIN = 20  # symbols: fewer show nothing
@@ -55,7 +55,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence and truth go together; shares are fractions, intervals 95 % (bootstrap over works).
+    """How confidence and truth go together; shares are fractions, intervals 95 % (bootstrap over pieces).
 
     Attributes:
         bins: the least sure first, of about equal counts.
@@ -90,7 +90,7 @@ def calibration_blocks(staves: Sequence[ReadStaff]) -> list[Block]:
         return [
             Prose(
                 paragraphs=[
-                    "Whether the model knows how sure it may be cannot be told: this study did not record the "
+                    "Whether the model knows how sure it may be cannot be judged: this study did not record the "
                     "confidence of its symbols."
                 ]
             )
@@ -100,7 +100,7 @@ def calibration_blocks(staves: Sequence[ReadStaff]) -> list[Block]:
         return [
             Prose(
                 paragraphs=[
-                    f"Whether the model knows how sure it may be cannot be told from {len(confidence)} predicted "
+                    f"Whether the model knows how sure it may be cannot be judged from {len(confidence)} predicted "
                     f"symbols: it takes {BINS * LEAST_IN_BIN} at least."
                 ]
             )
@@ -259,7 +259,7 @@ def _reliability_chart(found: Calibration) -> Chart:
             f"{percent(surest.confidence)}, {percent(surest.right)}."
         ),
         caption=(
-            f"Predicted symbols in {BINS} bins of equal counts, with 95 % intervals over works. A model "
+            f"Predicted symbols in {BINS} bins of equal counts, with 95 % intervals over pieces. A model "
             "that knows how sure it may be lies on the dashed diagonal; below it, it is too sure."
         ),
     )
@@ -313,7 +313,7 @@ def _grid(found: Calibration) -> Grid:
             [f"{one.count:,}", percent(one.confidence), percent(one.right), percent_range((one.low, one.high), "{}")]
             for one in found.bins
         ],
-        caption="Predicted symbols in bins of equal counts, the least sure first; intervals over works.",
+        caption="Predicted symbols in bins of equal counts, the least sure first; intervals over pieces.",
     )
 
 

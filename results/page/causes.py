@@ -8,7 +8,6 @@ from typing import Any
 
 import altair as alt
 
-from results.fidelity import LEAST_TRIALS
 from results.page.blocks import Block, Chart, Fold, Points, Prose, Section
 from results.page.charts import dumped, group_name, inline, names_of
 from results.page.markdown import to_blocks
@@ -20,11 +19,12 @@ from results.report_sections import (
     fidelity_section,
     importance_section,
     metric_text,
+    not_judged,
     number_text,
     real_effects,
 )
 
-TOO_FEW = "It cannot be told: too few trials to compare, or nothing that varied."
+TOO_FEW = "It cannot be judged: too few trials to compare, or nothing varied."
 
 
 def importance_blocks(subject: Subject) -> Section:
@@ -119,9 +119,7 @@ def fidelity_blocks(subject: Subject) -> Section:
     if len(told) > 1:
         blocks.append(_rungs(subject))
     elif text and not told:
-        reached = found.rungs[-1].trials
-        too_few = f"It cannot be told: trials that reached the end are {reached}, and it takes {LEAST_TRIALS}."
-        return Section(name="fidelity", title=title, blocks=[Prose(paragraphs=[too_few])])
+        return Section(name="fidelity", title=title, blocks=[Prose(paragraphs=[f"It {not_judged(found)}"])])
     table = to_blocks(
         text, "fidelity-table", "Order after an epoch against that at the end", "../reports/rungs.parquet"
     )

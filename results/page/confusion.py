@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets.notation import STEPS, Symbol
-from omr_model.metrics import Edit, error_class
+from omr_model.metrics import Edit, error_class, percent
 from results.page.blocks import Block, Chart, Grid, Prose
 from results.page.readings import ReadStaff
 from results.page.words import LIFT_WORDS, NO_PITCH, NOTHING, differences, rhythm_words, signature_words
-from results.verdict import percent
 
 MOST_LABELS = 10  # of a figure's side; rarer symbols stand together
 LISTED = 15

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from omr_model.layout import ATTENTION_FILE
+from omr_model.metrics import percent
 from results.page.blocks import Block, Picture, Prose, Section
 from results.page.calibration import calibration_blocks
 from results.page.confusion import confusion_blocks
@@ -15,21 +14,21 @@ from results.page.rates import Group, Grouping, by_class, groupings, hard_groups
 from results.page.readings import ReadStaff, read_staves
 from results.page.staves import staves_blocks
 from results.ranking import RankedTrial
+from results.samples import Samples
 from results.statistics import share_interval
 from results.study import StudyRecord
-from results.verdict import percent
 
 MOST_OF_THE_ERRORS = 2 / 3  # the classes that are named make so much of them
 NAMED_GROUPS = 3
 
 
-def mistakes_section(study: StudyRecord, trial: RankedTrial, samples: pa.Table, exported: Path | None) -> Section:
+def mistakes_section(study: StudyRecord, trial: RankedTrial, samples: Samples, exported: Path | None) -> Section:
     """The section "What the best model still gets wrong".
 
     Args:
         study: what `study.json` says; its corpus has the staves' pictures.
         trial: the one that the study ends with.
-        samples: the `samples` table of the study; without rows of the trial's last epoch, the section says so.
+        samples: what the trials of the study read; without rows of the trial's last epoch, the section says so.
         exported: folder of the exported trial, which may have a picture of the attention.
     """
     staves = read_staves(samples, trial)

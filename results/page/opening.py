@@ -8,13 +8,14 @@ from typing import Any
 
 import altair as alt
 
-from results.findings import NO_VERDICT
-from results.page.blocks import Block, Chart, Grid, KeyFigure, KeyFigures, Prose, Section
+from omr_model.metrics import percent
+from results.findings import HOW_DECIDED, NO_VERDICT
+from results.page.blocks import Block, Chart, Fold, Grid, KeyFigure, KeyFigures, Prose, Section
 from results.page.charts import dumped, inline
 from results.page.subject import Subject
 from results.replay import latest_confirm
 from results.roles import NOT_USED, value_text
-from results.verdict import against_base, decision_text, interval_text, percent, rate_of_seeds
+from results.verdict import against_base, decision_text, how_decided, interval_text, rate_of_seeds
 
 HOUR, GIB = 3600, 2**30
 NO_TRIAL = "No trial has been trained to the end, so there is nothing to judge yet."
@@ -28,10 +29,17 @@ def opening(subject: Subject) -> Section:
     blocks: list[Block] = [
         Prose(paragraphs=[*told, *([] if found.decisions or not found.verdict else [NO_VERDICT])]),
         *_interval(subject),
+        *_how(subject),
         _figures(subject),
         *_settings(subject),
     ]
     return Section(name="verdict", title="Verdict", blocks=blocks)
+
+
+def _how(subject: Subject) -> list[Block]:
+    """What the verdict allows for, folded away: who only wants to know what to do need not read it."""
+    how = how_decided(subject.findings.decisions)
+    return [Fold(title=HOW_DECIDED, blocks=[Prose(paragraphs=[how])])] if how else []
 
 
 def _interval(subject: Subject) -> list[Block]:
@@ -48,7 +56,7 @@ def _interval(subject: Subject) -> list[Block]:
         if compared is not None:
             ends = {"difference": compared.difference, "low": compared.low, "high": compared.high}
             rows = [{"trial": f"trial {subject.winner.number}", **ends}]
-            allowed = "The line is the interval by the choice of works alone: each was trained with one seed."
+            allowed = "The line is the interval by the choice of pieces alone: each was trained with one seed."
     if not rows or subject.base is None:
         return []
     told = "; ".join(f"{row['trial']}: {_points(row['difference'])} ({_range(row)})" for row in rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from omr_model.metrics import percent
 from results.page.blocks import Block, Chart, Fold, Prose, Row, Section
 from results.page.charts import (
     COLOURS,
@@ -40,7 +41,6 @@ from results.page.subject import BASE, BEST, JUDGED, Subject
 from results.ranking import RankedTrial, base
 from results.report_sections import scientific
 from results.roles import NUISANCE, Effect, Level, effects, in_thirds, value_text, with_role
-from results.verdict import percent
 
 MOST_SHOWN = 12  # parameters whose plots are seen at once
 NAMED = (BEST, BASE, JUDGED)
@@ -60,7 +60,7 @@ def parameters_section(subject: Subject) -> Section:
     parts = there([subject.part(trial) for trial in subject.scored])
     plots = [_axis(subject, place, name, parts) for place, name in enumerate(parameter_names(subject))]
     text = (
-        "A mark is a trial, at the SER where it ended or stands. Trials that were not trained to the end (crosses) are "
+        "A mark is a trial, at the SER where it ended or is now. Trials that were not trained to the end (crosses) are "
         "shown at the epoch that they reached, so they cannot be compared with the others. A sampler that learns tries "
         "good regions more often and moves parameters together: what looks like one's effect may be another's. All "
         "plots have the same axis of SER, which does not begin at 0."
@@ -129,7 +129,7 @@ def _best_over_nuisances(subject: Subject) -> list[Block]:
             f"The scientific parameters, each value at its best {over}: the lowest SER among the trials that had it "
             "and were trained to the end (so many in brackets), with the interval of that one trial. A value that was "
             "tried more often had more chances, and one trial may stand for several values: rows that lie close are "
-            "not told apart here."
+            "not separable here."
         ]
     )
     return [intro, Row(blocks=charts), Fold(title="The same as tables", blocks=table)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from omr_model.metrics import percent
 from results.page.blocks import Block, Chart, Prose, Row, Section
 from results.page.charts import (
     COLOURS,
@@ -27,7 +28,6 @@ from results.page.datasets import CURVES, MOST_CURVES, MOST_MARKS, TRIALS, drawn
 from results.page.markdown import MOST_ROWS, to_blocks
 from results.page.subject import STOPPED, Subject
 from results.report_sections import ranking_table
-from results.verdict import percent
 
 OF_THE_SEARCH = "!datum.again"
 
@@ -69,7 +69,7 @@ def _intervals(subject: Subject) -> list[Block]:
             f"{percent(shown[-1].ser)}. The table below has the figures."
         ),
         caption=(
-            "Each trained with one seed; intervals by the choice of works. All were read on the same staves, so two "
+            "Each trained with one seed; intervals by the choice of pieces. All were read on the same staves, so two "
             f"whose intervals overlap may differ all the same. The axis does not begin at 0.{more}"
         ),
     )
@@ -107,7 +107,7 @@ def progress_section(subject: Subject) -> Section:
         spec=dumped(chart.properties(width="container", height=320)),
         description=_progress_text(subject, steps),
         caption=(
-            "A mark is a trial, where it ended or stands. The line is the best so far: the lowest SER among the trials "
+            "A mark is a trial, where it ended or is now. The line is the best so far: the lowest SER among the trials "
             "that completed as many epochs as any had by then. A low SER of a trial that was stopped early does not "
             "count, so a mark may lie below the line, and the line rises where a longer training takes the place of "
             "shorter ones; it goes on as long as repeats are trained. The axis of SER does not begin at 0. "

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from omr_model.metrics import Edits, ErrorClass, error_class
+from omr_model.metrics import Edits, ErrorClass, error_class, percent
 from results.page.blocks import Block, Chart, Fold, Grid, Row
 from results.page.readings import ReadStaff
 from results.page.words import signature_words
 from results.statistics import Interval, ser_interval
-from results.verdict import percent
 
 LENGTH_BINS = 4
 MOST_LEVELS = 8  # of a grouping; the rarest stand together as `OTHERS`
@@ -33,7 +32,7 @@ class Group:
         name: what.
         staves, works: how many.
         edits: on all of them.
-        low, high: 95 % interval of the SER (bootstrap over works); NaN with one work, or nothing to read.
+        low, high: 95 % interval of the SER (bootstrap over pieces); NaN with one work, or nothing to read.
     """
 
     name: str
@@ -182,7 +181,7 @@ def _class_chart(classes: Sequence[Group]) -> Chart:
         caption=(
             "Every error belongs to one class (that of the printed symbol; of a made-up one its own), so the bars add "
             "up to the SER. Notes are whole ones: missed, made up, or taken for something else. 95 % intervals by "
-            "bootstrap over works."
+            "bootstrap over pieces."
         ),
     )
 
@@ -200,7 +199,7 @@ def _group_chart(grouping: Grouping, overall: float) -> Chart:
         + ".",
         caption=(
             f"{_CAPTIONS.get(grouping.name, '')}In brackets, how many staves. Dashed: the SER of all. 95 % intervals "
-            f"by bootstrap over works{', too narrow where these are fewer than ' + str(LEAST_WORKS) if few else ''}."
+            f"by bootstrap over pieces{', too narrow where these are fewer than ' + str(LEAST_WORKS) if few else ''}."
         ),
     )
 
@@ -272,7 +271,7 @@ def _class_grid(classes: Sequence[Group]) -> Grid:
             ]
             for one in classes
         ],
-        caption="The parts add up to the SER; intervals by bootstrap over works.",
+        caption="The parts add up to the SER; intervals by bootstrap over pieces.",
     )
 
 
@@ -294,5 +293,5 @@ def _group_grid(grouped: Sequence[Grouping]) -> Grid:
             for grouping in grouped
             for group in grouping.groups
         ],
-        caption="Intervals by bootstrap over works; none where all staves of a group are of one work.",
+        caption="Intervals by bootstrap over pieces; none where all staves of a group are of one piece.",
     )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from datasets.notation import Symbol, parse_written
 from omr_model.metrics import Edit, Pair, align
 from results.ranking import RankedTrial
+from results.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,10 @@ class ReadStaff:
         return len(self.reference)
 
 
-def read_staves(samples: pa.Table, trial: RankedTrial) -> list[ReadStaff]:
+def read_staves(samples: Samples, trial: RankedTrial) -> list[ReadStaff]:
     """What a trial read after its last epoch, by staff_id; empty where its samples are gone."""
-    own = samples.filter((pc.field("trial_id") == trial.trial_id) & (pc.field("epoch") == trial.epochs))
-    return [_read_staff(row) for row in own.sort_by("staff_id").to_pylist()]
+    own = samples.of(trial.trial_id, trial.epochs).sort_by("staff_id")
+    return [_read_staff(row) for row in own.to_pylist()]
 
 
 def _read_staff(row: dict[str, object]) -> ReadStaff:

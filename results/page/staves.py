@@ -11,11 +11,11 @@ from datasets.images import encode_png
 from datasets.notation import BARLINE, Symbol, format_semantic
 from datasets.shards import PreparedCorpus
 from datasets.workers import Failure, Workers
+from omr_model.metrics import percent
 from results.page.blocks import Block, Fold, Picture, Points, Prose, Row
 from results.page.readings import ReadStaff
 from results.page.words import NO_PITCH, edit_list
 from results.study import CorpusRecord
-from results.verdict import percent
 
 LEAST_SYMBOLS = 5  # of a staff that is shown: on fewer, one error makes it the worst
 SHOWN, FOLDED = 3, 3  # of each kind

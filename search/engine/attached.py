@@ -83,6 +83,7 @@ def attached_cluster(
                 nodes=offer.nodes,
                 remarks=(*(f"{node}" for node in here), *remarks, *_way_in(url)),
                 check=partial(check_nodes, witnesses=witnesses, upload=config.upload),
+                checked=tuple(here),
             )
         finally:
             ray.shutdown()

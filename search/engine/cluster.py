@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,7 @@ class Cluster:
         nodes: their shares, where there are several; no trial is spread over two, unless it has several GPUs.
         remarks: what a person should know of the cluster before the search begins.
         check: asks nodes that have joined whether they can do the work; None where no node ever does.
+        checked: the nodes that were asked before the first trial.
     """
 
     cpus: int
@@ -77,6 +80,7 @@ class Cluster:
     nodes: tuple[Machine, ...] = ()
     remarks: tuple[str, ...] = ()
     check: Callable[[Sequence[Node]], Sequence[str]] | None = None
+    checked: tuple[Node, ...] = ()
 
 
 def cluster_of(
@@ -118,18 +122,19 @@ def local_cluster(config: ClusterConfig, job: Mapping[str, str] | None = None) -
     ray_constants.ENABLE_RAY_CLUSTER = os.environ[OPEN_TO_THE_NETWORK] == "1"
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        context: Any = ray.init(
-            address="local",  # never somebody else's cluster that runs on this machine
-            num_cpus=config.cpus,
-            num_gpus=config.gpus,
-            include_dashboard=config.dashboard,
-            dashboard_host=config.dashboard_host,
-            dashboard_port=_free_port(config.dashboard_port),
-            job_config=JobConfig(metadata=dict(job or {})),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+        with _out_of_reach_of_signals():
+            context: Any = ray.init(
+                address="local",  # never somebody else's cluster that runs on this machine
+                num_cpus=config.cpus,
+                num_gpus=config.gpus,
+                include_dashboard=config.dashboard,
+                dashboard_host=config.dashboard_host,
+                dashboard_port=_free_port(config.dashboard_port),
+                job_config=JobConfig(metadata=dict(job or {})),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
     except Exception as error:  # it raises a bare one where the machine is too busy to start it in time
         ray.shutdown()
         raise ConfigError(f"Ray did not start: {str(error).strip().partition(chr(10))[0]}") from None
@@ -145,6 +150,25 @@ def local_cluster(config: ClusterConfig, job: Mapping[str, str] | None = None) -
         )
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _out_of_reach_of_signals() -> Iterator[None]:
+    """Have Ray start its processes in sessions of their own.
+
+    A signal to a whole group, as `timeout`, a shell and a closed terminal send it, then comes to this process alone,
+    which ends the trials first. Ray has no setting for that. On macOS they stay in this process's group, by which Ray
+    finds them to end them with it; on Linux the kernel does that.
+    """
+    from ray._private import services
+
+    before = services.ConsolePopen
+    if sys.platform == "linux":
+        services.ConsolePopen = partial(before, start_new_session=True)  # type: ignore[misc,assignment]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before  # type: ignore[misc]
 
 
 def _free_port(wanted: int) -> int:

@@ -17,11 +17,13 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from ray.exceptions import RayActorError
 from ray.train._internal.worker_group import RayTrainWorker, WorkerGroup
 from ray.util import get_current_placement_group
 
+from datasets.errors import DivergedError
 from search.engine.memory import free_memory
 from search.engine.trial import Tell, TrialJob, WorkerDiedError, learn
 
@@ -40,6 +43,7 @@ SECONDS_TO_TELL = 10.0  # of two processes that lose each other, one may have di
 SECONDS_TO_FOLLOW = 2.0  # where one has ended by an error of its own, others end by the same at once, or wait for ever
 LOOPBACK = ("127.0.0.1", "::1")
 NETWORK = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_NETWORK_TOLD = re.compile("gloo|NCCL")  # in bare RuntimeErrors of torch's
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,47 @@ class Epoch:
     folder: Path
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A process has ended its training, with an error or without."""
+class How(Enum):
+    """How a process has ended its training, as far as the others are concerned."""
 
-    error: BaseException | None
+    AGREED = "with no error, or with one that all have found"
+    FOLLOWED = "since the first has ended it"
+    LOST = "since it no longer reached another"
+    ALONE = "by an error of its own, and others may wait for it"
+    DIED = "with its training"
 
 
 class _Told(BaseException):
     """The trial is to end; no error, and nothing that a training would catch."""
+
+
+BY_THEMSELVES = (How.LOST, How.ALONE, How.DIED)
+"""Something may have left another process waiting; of all other ends all know."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process has ended its training, with an error or without."""
+
+    how: How
+    error: BaseException | None = None
+
+    @classmethod
+    def by(cls, error: BaseException | None) -> Ended:
+        """By an error, or None; in the process itself, which has imported torch, and knows what it says."""
+        from torch.distributed import DistError
+
+        from omr_model.parallel import StoppedError
+
+        if error is None or isinstance(error, DivergedError):
+            how = How.AGREED
+        elif isinstance(error, (StoppedError, _Told)):
+            how = How.FOLLOWED
+        elif isinstance(error, DistError) or (isinstance(error, RuntimeError) and _NETWORK_TOLD.search(str(error))):
+            how = How.LOST
+        else:
+            how = How.ALONE
+        return cls(how, None if error is None else _portable(error))
 
 
 class Place(RayTrainWorker):
@@ -117,9 +153,11 @@ class Place(RayTrainWorker):
         try:
             learn(config, job, checkpoints, self._tell, self.parallel)
         except BaseException as raised:  # whatever it is, the trial's own process judges it
-            error = _portable(raised)
+            error = raised
+        ended = Ended.by(error)
+        del error  # its frames hold the model
         free_memory()
-        self.events.put(Ended(error))
+        self.events.put(ended)
 
     def _tell(self, result: dict[str, Any], folder: Path) -> None:
         self.events.put(Epoch(result, folder))
@@ -138,19 +176,20 @@ class Team:
         group: Any = get_current_placement_group()
         bundle = group.bundle_specs[0] if group is not None else {"CPU": 1.0}
         self.alive = True
-        self.group = WorkerGroup(world, dict(bundle), actor_cls=Place)
-        node = ray.get_runtime_context().get_node_id()
-        self.group.sort_workers_by_node_id_and_gpu_id(node)  # the first beside its parent, whose disk it writes to
-        self.places = [worker.actor for worker in self.group.workers]
+        self.group: WorkerGroup | None = None
         try:
-            self._meet()
+            self.group = WorkerGroup(world, dict(bundle), actor_cls=Place)
+            node = ray.get_runtime_context().get_node_id()
+            self.group.sort_workers_by_node_id_and_gpu_id(node)  # the first beside its parent, whose disk it writes to
+            self.places = [worker.actor for worker in self.group.workers]
+            self._meet(self.group)
         except Exception as error:
             self.end()
-            raise WorkerDiedError(f"the {world} processes did not find each other: {error}") from None
+            raise _death(f"the {world} processes did not find each other: {_line(error)}", error) from None
 
-    def _meet(self) -> None:
-        gpus = [worker.metadata.resource_ids.get("GPU", []) for worker in self.group.workers]
-        nodes = [worker.metadata.node_id for worker in self.group.workers]
+    def _meet(self, group: WorkerGroup) -> None:
+        gpus = [worker.metadata.resource_ids.get("GPU", []) for worker in group.workers]
+        nodes = [worker.metadata.node_id for worker in group.workers]
         address, port = ray.get(self.places[0].host.remote(), timeout=SECONDS_TO_MEET)
         waiting = []
         for rank, place in enumerate(self.places):
@@ -172,9 +211,13 @@ class Team:
         Raises:
             WorkerDiedError: a process is gone.
         """
-        ray.get([place.begin.remote(config, job, checkpoints) for place in self.places])
+        try:
+            ray.get([place.begin.remote(config, job, checkpoints) for place in self.places])
+        except RayActorError as error:
+            self.end()
+            raise _death(f"a process died before the trial: {_line(error)}", error) from None
         asked = {place.next.remote(): rank for rank, place in enumerate(self.places)}
-        ended: list[BaseException | None] = []
+        ended: list[Ended] = []
         stopped: BaseException | None = None
         deadline = float("inf")
         while asked and (ready := _first(list(asked), deadline)) is not None:
@@ -182,7 +225,7 @@ class Team:
             try:
                 event = ray.get(ready)
             except RayActorError as error:
-                ended.append(WorkerDiedError(f"process {rank} of the trial has died: {_line(error)}"))
+                ended.append(Ended(How.DIED, _death(f"process {rank} of the trial has died: {_line(error)}", error)))
                 break
             if isinstance(event, Epoch):
                 try:
@@ -192,10 +235,10 @@ class Team:
                 self.places[rank].answer.remote(stopped is None)
                 asked[self.places[rank].next.remote()] = rank
             else:
-                ended.append(event.error)
+                ended.append(event)
             if stopped is not None or ended:
                 deadline = min(deadline, time.monotonic() + _patience(ended))
-        if asked or any(map(_is_alone, ended)):
+        if asked or any(one.how in BY_THEMSELVES for one in ended):
             self.end()
         if stopped is not None:
             raise stopped
@@ -204,7 +247,8 @@ class Team:
     def end(self) -> None:
         """Kill the processes: one that waits for another's GPU hears nothing else."""
         self.alive = False
-        self.group.shutdown(patience_s=0)
+        if self.group is not None:
+            self.group.shutdown(patience_s=0)
 
 
 def train_together(config: Mapping[str, Any], job: TrialJob, checkpoints: Sequence[Path], tell: Tell) -> None:
@@ -235,36 +279,26 @@ def _first(asked: list[Any], deadline: float) -> Any:
     return ready[0] if ready else None
 
 
-def _cause(ended: Sequence[BaseException | None]) -> BaseException | None:
+def _cause(ended: Sequence[Ended]) -> BaseException | None:
     """Which of the processes' errors is to be told: a death before an error, an error before what it did to others."""
-    errors = [error for error in ended if error is not None]
-    for error in errors:
-        if isinstance(error, WorkerDiedError):
-            return error
-    for error in errors:
-        if not _is_lost(error) and type(error).__name__ != "StoppedError":
-            return error
-    return WorkerDiedError(_line(errors[0])) if errors else None
+    errors = [one for one in ended if one.error is not None]
+    for kinds in ((How.DIED,), (How.AGREED, How.ALONE)):
+        for one in errors:
+            if one.how in kinds:
+                return one.error
+    return WorkerDiedError(_line(errors[0].error)) if errors and errors[0].error is not None else None
 
 
-def _patience(ended: Sequence[BaseException | None]) -> float:
+def _patience(ended: Sequence[Ended]) -> float:
     """Seconds for those that have not ended yet."""
-    errors = [error for error in ended if error is not None and _is_alone(error)]
-    if not errors:
+    kinds = {one.how for one in ended if one.how in BY_THEMSELVES}
+    if not kinds:
         return SECONDS_TO_END
-    return SECONDS_TO_TELL if all(map(_is_lost, errors)) else SECONDS_TO_FOLLOW
+    return SECONDS_TO_TELL if kinds == {How.LOST} else SECONDS_TO_FOLLOW
 
 
-def _is_alone(error: BaseException | None) -> bool:
-    """Whether a process has ended so that others may wait for it; of a diverged or stopped training all know."""
-    return error is not None and type(error).__name__ not in ("DivergedError", "StoppedError", "_Told")
-
-
-def _is_lost(error: BaseException) -> bool:
-    """Whether a process has ended since it no longer reached another."""
-    if any(kind.__name__ == "DistError" for kind in type(error).__mro__):  # torch may not have been imported here
-        return True
-    return isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
+def _death(message: str, error: Exception) -> WorkerDiedError:
+    return WorkerDiedError(message, error if isinstance(error, RayActorError) else None)
 
 
 def _portable(error: BaseException) -> BaseException:

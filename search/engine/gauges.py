@@ -30,7 +30,7 @@ from ray.util.metrics import Gauge
 
 from results.replay import TrialHistory
 from search.chronicle import Chronicle, trial_id
-from search.engine.searcher import METRICS, NUMBER, SETTINGS, is_epoch
+from search.engine import keys
 from search.labels import trial_label
 
 SECONDS_BETWEEN = 5.0
@@ -80,9 +80,9 @@ class Gauges(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if is_epoch(result):
+        if keys.is_epoch(result):
             with suppress(Exception):
-                self._tell_epoch(trial_id(trial.config[NUMBER]), dict(result[METRICS]))
+                self._tell_epoch(trial_id(trial.config[keys.NUMBER]), dict(result[keys.METRICS]))
         self._tell(trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -103,7 +103,7 @@ class Gauges(tune.Callback):
 
     def _end(self, trial: Trial) -> None:
         for values in self.values.values():
-            for tags in [tags for tags in values if ("trial", trial_id(trial.config[NUMBER])) in tags]:
+            for tags in [tags for tags in values if ("trial", trial_id(trial.config[keys.NUMBER])) in tags]:
                 del values[tags]
         with suppress(Exception):
             unname_tasks(trial)
@@ -119,7 +119,7 @@ class Gauges(tune.Callback):
     def _tell(self, trial: Trial) -> None:
         """The numbers of the study, after what has become of a trial."""
         with suppress(Exception):
-            self._take(self.chronicle.trial(trial.config[NUMBER]))
+            self._take(self.chronicle.trial(trial.config[keys.NUMBER]))
             for state in STATES:
                 self._set("omr_trials", "Trials in this state.", float(self.counts[state]), state=state)
             self._set("omr_best_ser", "Lowest SER of the trials that were trained furthest.", self.best[1])
@@ -145,7 +145,7 @@ def name_tasks(trial: Trial) -> None:
     """Let what Tune asks of the trial's process from now on carry its name: `0007 dropout=0.1`."""
     unname_tasks(trial)
     actor: Any = trial.temporary_state.ray_actor
-    actor.train = actor.train.options(name=trial_label(trial.config[NUMBER], trial.config[SETTINGS]))
+    actor.train = actor.train.options(name=trial_label(trial.config[keys.NUMBER], trial.config[keys.SETTINGS]))
 
 
 def unname_tasks(trial: Trial) -> None:

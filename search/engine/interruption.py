@@ -1,8 +1,12 @@
 """Who may end a search from outside, and how soon.
 
     Ctrl-C, SIGUSR1    each trial ends with its epoch; told again by SIGUSR1 (`stop=NAME`), it is as told once
-    SIGTERM            the same, but an epoch has so many seconds of grace: a cluster's scheduler sends SIGKILL soon
+    SIGTERM, SIGHUP    the same, but an epoch has so many seconds of grace: a cluster's scheduler sends SIGKILL soon;
+                       SIGHUP comes of a closed terminal, and is left alone under `nohup`
     a second Ctrl-C    at once; so do SIGUSR2 (`stop=NAME now=true`) and the end of the grace (SIGALRM)
+
+All of them may come to this process alone or to its whole group: Ray's processes are in sessions of their own
+(`search.engine.cluster`).
 
 `stop=NAME` on another machine leaves a file in the study's folder, which is looked for between two steps of Tune.
 
@@ -25,9 +29,11 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from datasets.command_line import lead_away
 from search.engine.stop import Stop
 
-GENTLE = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
+SOON = (signal.SIGTERM, signal.SIGHUP)
+GENTLE = (signal.SIGINT, signal.SIGUSR1, *SOON)
 AT_ONCE = (signal.SIGUSR2, signal.SIGALRM)
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -37,7 +43,7 @@ class Interruption(tune.Callback):
 
     Args:
         stop: ends the search.
-        grace: seconds for an epoch after SIGTERM.
+        grace: seconds for an epoch after SIGTERM or SIGHUP.
         say: tells the person.
         word: the file that `stop=NAME` leaves on another machine.
     """
@@ -48,7 +54,7 @@ class Interruption(tune.Callback):
         self.stop = stop
         self.grace = grace
         self.say = say
-        self._told = False  # SIGTERM was received, and the grace runs
+        self._told = False  # SIGTERM or SIGHUP was received, and the grace runs
         self._unsaid: list[str] = []
         self._closing = False
 
@@ -93,7 +99,8 @@ class Interruption(tune.Callback):
 
     def _install(self) -> None:
         for number in (*GENTLE, *AT_ONCE):
-            signal.signal(number, self._received)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # else `nohup` has begun it
+                signal.signal(number, self._received)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self._closing:
@@ -103,11 +110,14 @@ class Interruption(tune.Callback):
         again, self.stop.interrupted = self.stop.interrupted, True
         if number in AT_ONCE or (number == signal.SIGINT and again):
             raise KeyboardInterrupt
-        if number == signal.SIGTERM:
+        if number == signal.SIGHUP:
+            lead_away(1)  # a word to a terminal that is gone would be an error
+            lead_away(2)
+        if number in SOON:
             if not self._told:
                 self._told = True
                 signal.setitimer(signal.ITIMER_REAL, max(self.grace, 1e-3))
-                self._unsaid.append(f"told to end: epochs that take longer than {self.grace:g} s are cut off")
+                self._unsaid.append(f"stopping: trials get {self.grace:g} s to finish their epoch")
         elif not again:
             self._unsaid.append("stopping: each trial ends with its epoch; Ctrl-C again stops at once")
 

@@ -8,20 +8,14 @@ What a trial read on the validation staves (`samples.parquet`) stays wherever a 
 than a cap, weights of completed trials go, too: first those that are not the last epoch's, then from the worst trial
 up, repetitions before trials of the search; never those of the base and of the best few.
 
-Only folders `checkpoint_*` within the study's `tune/` are ever touched, whatever a journal from elsewhere names. To
-delete twice is to delete once, so a crash in between costs nothing. Where the study is kept at an address, what is
-deleted here is deleted there, too, once the journal is there that says why (`search.mirror`).
+How it is deleted, in a folder or at an address, says `search.engine.checkpoint_files`.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from omr_model.layout import RESUME, WEIGHTS
 from results.ranking import BASE
@@ -29,15 +23,12 @@ from results.replay import Replay, TrialHistory
 from results.study import ENGINE_FOLDER
 from search.config import SearchConfig
 from search.disk import GIGABYTE
+from search.engine.checkpoint_files import CheckpointFiles, MirroredFiles
 from search.mirror import Mirror
 from search.recovery import OPEN
 
 SCRATCH = f"{ENGINE_FOLDER}/unfinished"  # where trials write before Tune takes what they wrote
-TAKEN_OVER = "checkpoint_of_trial_{number}_after_{epoch}"  # copied from another of a population; no journal names it
-TAKEN_FROM = "trial {number} after epoch {epoch}"  # where the settings of the trial that took it over come from
-_DONOR = re.compile(TAKEN_FROM.format(number=r"(\d+)", epoch=r"(\d+)"))
 LAST_WHOLE = 2
-GONE = -1
 
 
 class Keeper:
@@ -59,21 +50,16 @@ class Keeper:
         exchanges: bool = True,
         mirror: Mirror | None = None,
     ) -> None:
-        self.study = study
-        self.mirror = mirror
         self.cap_bytes = cap_bytes
         self.best = best
         self.exchanges = exchanges
         self.trials: dict[str, TrialHistory] = {}
         self.folders: dict[str, set[str]] = {}  # on the disk, of each trial
         self.total = 0
-        self._engine = (study / ENGINE_FOLDER).resolve()
-        self._paths: dict[str, Path | None] = {}  # of folders, once looked up
+        self._files = CheckpointFiles(study) if mirror is None else MirroredFiles(study, mirror, cap_bytes is not None)
         self._seen: dict[str, int] = {}  # of each trial, how many checkpoints it had at the last look
         self._sizes: dict[str, int] = {}
         self._left_out: dict[str, tuple[str, ...]] = {}  # of each folder, the files that were deleted last
-        self._copies: dict[str, dict[str, int]] = {}  # at the address: of each trial, which, after what epoch
-        self._stored: Mapping[str, Mapping[str, int]] | None = None  # bytes of each file there, before trials run
         self._spent = False  # nothing more can be deleted for the cap, until another trial is completed
         self._warned = False
 
@@ -85,13 +71,12 @@ class Keeper:
         """
         cap = None if config.disk.cap is None else config.disk.cap * GIGABYTE
         keeper = cls(study, cap, config.confirm.top + 1, exchanges=config.scheduler.name == "pbt", mirror=mirror)
-        keeper._stored = None if mirror is None else _checkpoints_at(mirror)
+        keeper._files.look()
         for trial in replay.trials():
             keeper.folders[trial.trial_id] = set(needless(trial))  # all others are unknown, and go below
             keeper._seen[trial.trial_id] = len(trial.checkpoints)
             keeper.tidy(trial)
-        keeper._delete_unknown()
-        keeper._stored = None  # from here on trials write there
+        keeper._files.begun(keeper._named)
         shutil.rmtree(study / SCRATCH, ignore_errors=True)  # of processes that were killed in the middle of it
         return keeper
 
@@ -112,8 +97,9 @@ class Keeper:
                     self._delete_files(folder, unwanted[folder])
             else:
                 self._delete(trial.trial_id, folder)
-        if self.exchanges:
-            self._delete_taken_over(trial)
+        if self.exchanges:  # of a copy that it began from: two epochs later it will not begin there again
+            reached = trial.epochs[-1] if trial.epochs else 0
+            self._files.delete_taken_over(trial, reached - LAST_WHOLE if trial.state in OPEN else math.inf)
         return self._enforce_cap()
 
     def _new(self, trial: TrialHistory) -> list[str | None]:
@@ -156,116 +142,31 @@ class Keeper:
             "trials that may go on, weights of the base and of the best)"
         ]
 
-    def _delete_taken_over(self, trial: TrialHistory) -> None:
-        """Copies that a trial began from: two epochs later it will not begin there again."""
-        if trial.checkpoint is None or (folder := self._within(trial.checkpoint)) is None:
-            return
-        if self.mirror is not None:
-            self._delete_taken_over_at(self.mirror, trial, PurePosixPath(trial.checkpoint).parent)
-            return
-        for copy in folder.parent.glob(TAKEN_OVER.format(number="*", epoch="*")):
-            epoch = copy.name.rpartition("_")[2]
-            past = epoch.isdigit() and int(epoch) + LAST_WHOLE <= trial.epochs[-1]
-            if past or trial.state not in OPEN:
-                shutil.rmtree(copy, ignore_errors=True)
-
-    def _delete_taken_over_at(self, mirror: Mirror, trial: TrialHistory, folder: PurePosixPath) -> None:
-        """The same at the address, where the journal says what was copied: to look would be a request every epoch."""
-        copies = self._copies.setdefault(trial.trial_id, {})
-        if donor := _DONOR.fullmatch(trial.start.origin):
-            number, epoch = donor.groups()
-            copies.setdefault(str(folder / TAKEN_OVER.format(number=number, epoch=epoch)), int(epoch))
-        for copy, after in copies.items():
-            if after != GONE and (after + LAST_WHOLE <= trial.epochs[-1] or trial.state not in OPEN):
-                self._delete_at(mirror, copy)
-                copies[copy] = GONE
-
     def finish(self) -> None:
-        """No trial runs any more: delete what no journal names at an address, where it costs something to look.
+        """No trial runs any more: delete what no journal names.
 
         Raises:
             StorageError: the address cannot be read.
         """
-        if self.mirror is not None:
-            self._delete_unknown_at(self.mirror, _checkpoints_at(self.mirror))
+        self._files.ended(self._named)
 
-    def _delete_unknown(self) -> None:
-        if self.mirror is not None and self._stored is not None:
-            self._delete_unknown_at(self.mirror, self._stored)
-        named = {self._within(folder) for folders in self.folders.values() for folder in folders}
-        for folder in (self.study / ENGINE_FOLDER).resolve().rglob("checkpoint_*"):
-            if folder.is_dir() and not folder.is_symlink() and folder not in named:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def _delete_unknown_at(self, mirror: Mirror, stored: Mapping[str, Mapping[str, int]]) -> None:
-        named = {folder for folders in self.folders.values() for folder in folders}
-        for folder in sorted(stored.keys() - named):
-            mirror.delete(f"{folder}/")
-
-    def _within(self, folder: str) -> Path | None:
-        """Where a folder of the journal lies, if it is one that may be deleted."""
-        if folder not in self._paths:
-            path = (self.study / folder).resolve()
-            ours = path.is_relative_to(self._engine) and path.name.startswith("checkpoint_")
-            self._paths[folder] = path if ours else None
-        return self._paths[folder]
+    @property
+    def _named(self) -> set[str]:
+        return {folder for folders in self.folders.values() for folder in folders}
 
     def _delete(self, trial_id: str, folder: str) -> None:
         self.total -= self._sizes.pop(folder, 0)
         self._left_out.pop(folder, None)
         self.folders[trial_id].discard(folder)
-        if (path := self._within(folder)) is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            if self.mirror is not None:
-                self._delete_at(self.mirror, folder)
-        self._paths.pop(folder, None)
-
-    def _delete_at(self, mirror: Mirror, folder: str) -> None:
-        if self._stored is None or folder in self._stored:
-            mirror.delete(f"{folder}/")
+        self._files.delete(folder)
 
     def _delete_files(self, folder: str, names: tuple[str, ...]) -> None:
         self.total -= self._sizes.pop(folder, 0)
-        if (path := self._within(folder)) is None:
-            return
-        for name in names:
-            with suppress(OSError):  # a folder that may only be read
-                (path / name).unlink(missing_ok=True)
-        if self.mirror is not None:
-            self._delete_files_at(self.mirror, folder, names)
-            return
-        with suppress(OSError), os.scandir(path) as files:  # the folder may be gone
-            self._sizes[folder] = sum(file.stat().st_size for file in files)
-            self.total += self._sizes[folder]
+        size = self._files.delete_files(folder, names)
+        if size is not None:
+            self._sizes[folder] = size
+            self.total += size
             self._left_out[folder] = names
-
-    def _delete_files_at(self, mirror: Mirror, folder: str, names: tuple[str, ...]) -> None:
-        there = None if self._stored is None else self._stored.get(folder, {})
-        for name in names:
-            if there is None or name in there:
-                mirror.delete(f"{folder}/{name}")
-        self._left_out[folder] = names
-        if self.cap_bytes is None:  # nobody asks, and the store counts its answers
-            return
-        if there is None:
-            self._sizes[folder] = mirror.size(folder, names)
-        else:
-            self._sizes[folder] = sum(size for name, size in there.items() if name not in names)
-        self.total += self._sizes[folder]
-
-
-def _checkpoints_at(mirror: Mirror) -> dict[str, dict[str, int]]:
-    """The folders of all checkpoints at an address, with the bytes of each of their files.
-
-    Raises:
-        StorageError: the address cannot be read.
-    """
-    found: dict[str, dict[str, int]] = {}
-    for path, entry in mirror.checkpoint_files().items():
-        for folder in PurePosixPath(path).parents:
-            if folder.name.startswith("checkpoint_"):
-                found.setdefault(str(folder), {})[path.removeprefix(f"{folder}/")] = entry.size
-    return found
 
 
 def needless(trial: TrialHistory) -> dict[str, tuple[str, ...]]:

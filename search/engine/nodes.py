@@ -30,6 +30,10 @@ ACCELERATOR = "accelerator_type:"
 Told: TypeAlias = tuple[str, dict[str, str], str, dict[str, str]]
 
 
+class UnfitError(ConfigError):
+    """A node that is there and would not train as this process does, or not at all."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A node that is alive.
@@ -79,14 +83,15 @@ def check_nodes(asked: Sequence[Node], witnesses: Sequence[Witness], upload: boo
     """Ask each node, and compare it with this process; what is worth telling of nodes that may be used all the same.
 
     Raises:
-        ConfigError: a node does not answer, cannot import the code, has another version of it or of what trains, or
-            does not see the folders.
+        UnfitError: a node cannot import the code, has another version of it or of what trains, or does not see the
+            folders.
+        ConfigError: a node does not answer.
     """
     answers = _ask(asked, witnesses)
     packages = {name: metadata.version(name) for name in NEEDED if _installed(name)}
     here = (platform.python_version(), imported_digest())
     for problem in (*_no_code(answers, upload), *_other(answers, here, packages, upload), *_unseen(answers, witnesses)):
-        raise ConfigError(problem)
+        raise UnfitError(problem)
     return [
         f"{name} is {version} here, and not on {_names(differ)}: numbers may differ in their last digits"
         for name, version in packages.items()

@@ -20,27 +20,9 @@ from results.samples import SAMPLES_FILE
 from search.chronicle import Chronicle, trial_id
 from search.console import Console, TrialRow
 from search.disk import GIGABYTE, free_bytes
+from search.engine import keys
 from search.engine.guard import guarded
 from search.engine.keeper import Keeper
-from search.engine.searcher import (
-    ADOPTED,
-    ALONE,
-    BEFORE,
-    CUT_OFF,
-    DISK_FULL,
-    DIVERGED,
-    FAILED,
-    METRIC,
-    METRICS,
-    NOTE,
-    NUMBER,
-    OUT_OF_MEMORY,
-    REPEATS,
-    SEED,
-    SETTINGS,
-    STEP,
-    is_epoch,
-)
 from search.engine.stop import Stop
 from search.engine.watchdog import check_ray
 from search.mirror import Mirror
@@ -138,28 +120,30 @@ class Observer(tune.Callback):
 
     @guarded
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.console.say(f"trial {trial.config[NUMBER]:>3}  crashed and goes on from its checkpoint: {_reason(trial)}")
+        self.console.say(
+            f"trial {trial.config[keys.NUMBER]:>3}  crashed and goes on from its checkpoint: {_reason(trial)}"
+        )
 
     @guarded
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        number = trial.config[NUMBER]
-        if result.get(NOTE):
-            self.console.say(f"trial {number:>3}  {result[NOTE]}")
-        if result.get(DISK_FULL):
-            self._out_of_disk(str(result[DISK_FULL]))
-        if result.get(CUT_OFF):
-            raise StudyError(f"trial {number}: {result[CUT_OFF]}; {self._mend_and_resume}")
-        if not is_epoch(result):
+        number = trial.config[keys.NUMBER]
+        if result.get(keys.NOTE):
+            self.console.say(f"trial {number:>3}  {result[keys.NOTE]}")
+        if result.get(keys.DISK_FULL):
+            self._out_of_disk(str(result[keys.DISK_FULL]))
+        if result.get(keys.CUT_OFF):
+            raise StudyError(f"trial {number}: {result[keys.CUT_OFF]}; {self._mend_and_resume}")
+        if not keys.is_epoch(result):
             return
         self._failures = 0
         self._record_exchange(trial)
-        metrics, checkpoint = result[METRICS], self._checkpoint(trial, result)
+        metrics, checkpoint = result[keys.METRICS], self._checkpoint(trial, result)
         self.chronicle.append(EpochReported(trial_id(number), metrics, checkpoint, time.time(), self.chronicle.elapsed))
         if self.mirror is not None and checkpoint is not None:
             self.mirror.fetch(f"{checkpoint}/{SAMPLES_FILE}")
-        self.console.epoch(number, int(result[STEP]), result[METRIC], metrics["samples_per_second"])
+        self.console.epoch(number, int(result[keys.STEP]), result[keys.METRIC], metrics["samples_per_second"])
         self._tell_notes()
         self._keep(number)
         if free_bytes(self.study) < self.reserve:
@@ -168,14 +152,14 @@ class Observer(tune.Callback):
 
     @guarded
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        number, result = trial.config[NUMBER], trial.last_result
-        reached = int(result.get(STEP, 0))
-        if result.get(DIVERGED):
-            self._end(trial, "diverged", str(result[DIVERGED]))
-        elif result.get(FAILED):
-            self._failed(trial, str(result[FAILED]))
-        elif result.get(OUT_OF_MEMORY):
-            self._end(trial, "paused", f"goes on alone on a GPU: {result[OUT_OF_MEMORY]}", out_of_memory=True)
+        number, result = trial.config[keys.NUMBER], trial.last_result
+        reached = int(result.get(keys.STEP, 0))
+        if result.get(keys.DIVERGED):
+            self._end(trial, "diverged", str(result[keys.DIVERGED]))
+        elif result.get(keys.FAILED):
+            self._failed(trial, str(result[keys.FAILED]))
+        elif result.get(keys.OUT_OF_MEMORY):
+            self._end(trial, "paused", f"goes on alone on a GPU: {result[keys.OUT_OF_MEMORY]}", out_of_memory=True)
         elif reached >= self.max_epochs:
             self._end(trial, "completed", "trained to the end")
         elif self.rule is not None and self.rule.waits(number):
@@ -220,7 +204,7 @@ class Observer(tune.Callback):
             )
 
     def _end(self, trial: Trial, state: EndState, message: str, out_of_memory: bool = False) -> None:
-        number = trial.config[NUMBER]
+        number = trial.config[keys.NUMBER]
         if number in self.running:
             if state != "paused":
                 self._record_exchange(trial)
@@ -243,31 +227,31 @@ class Observer(tune.Callback):
     def _start(self, trial: Trial) -> TrialStarted:
         config = trial.config
         return TrialStarted(
-            trial_id(config[NUMBER]),
-            config[NUMBER],
-            config[SEED],
-            config[SETTINGS],
+            trial_id(config[keys.NUMBER]),
+            config[keys.NUMBER],
+            config[keys.SEED],
+            config[keys.SETTINGS],
             time.time(),
             origin=config[ORIGIN],
-            repeats=config[REPEATS],
-            alone=bool(config.get(ALONE)),
+            repeats=config[keys.REPEATS],
+            alone=bool(config.get(keys.ALONE)),
         )
 
     def _record_exchange(self, trial: Trial) -> None:
         """Other settings come into the journal with the first that they led to, not while the trial's latest epoch
         is still of those before."""
-        start, before = self._start(trial), self._latest(trial.config[NUMBER])
+        start, before = self._start(trial), self._latest(trial.config[keys.NUMBER])
         if before is None or _what(start) != _what(before):
             self.chronicle.append(start)
 
     def _show_exchange(self, trial: Trial, before: TrialStarted) -> None:
-        number, settings = trial.config[NUMBER], trial.config[SETTINGS]
+        number, settings = trial.config[keys.NUMBER], trial.config[keys.SETTINGS]
         changed = {target: value for target, value in settings.items() if before.params.get(target) != value}
         text = "  ".join(
             f"{target} {value:.3g}" if isinstance(value, float) else f"{target} {value}"
             for target, value in changed.items()
         )
-        donor = trial.config.get(ADOPTED, BEFORE)
+        donor = trial.config.get(keys.ADOPTED, keys.BEFORE)
         self.console.say(f"trial {number:>3}  goes on from trial {donor}'s checkpoint: {text or 'the same settings'}")
         self.console.rows[number].settings = settings
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from ray import tune
 
-from search.engine.searcher import ALONE
+from search.engine import keys
 
 Request: TypeAlias = (
     dict[str, float] | tune.PlacementGroupFactory | Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]
@@ -23,6 +23,6 @@ def request_of(cpus: int, gpus: float) -> Request:
         return {"cpu": cpus, "gpu": gpus}
 
     def request(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([{"CPU": float(cpus), "GPU": 1.0 if config.get(ALONE) else gpus}])
+        return tune.PlacementGroupFactory([{"CPU": float(cpus), "GPU": 1.0 if config.get(keys.ALONE) else gpus}])
 
     return request

@@ -26,9 +26,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from datasets.seeds import seed_from
 from results.ranking import BASE
+from search.engine import keys
+from search.engine.checkpoint_files import TAKEN_FROM, TAKEN_OVER
 from search.engine.exploration import Exploration
-from search.engine.keeper import TAKEN_FROM, TAKEN_OVER
-from search.engine.searcher import ADOPTED, CHECKPOINTS, EXCHANGED, METRIC, NUMBER, SETTINGS, STEP, is_epoch
 from search.engine.stop import Stop
 from search.space import ORIGIN
 
@@ -60,7 +60,7 @@ class Population(FIFOScheduler):
 
     def __init__(self, exploration: Exploration, interval: int, epochs: int, seed: int, stop: Stop) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._metric = METRIC
+        self._metric = keys.METRIC
         self.exploration = exploration
         self.interval = interval
         self.epochs = epochs
@@ -70,10 +70,10 @@ class Population(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """After each interval a trial waits; its checkpoint is stored and its slot is free."""
-        epoch = int(result[STEP])
-        if not is_epoch(result) or epoch >= self.epochs or epoch % self.interval:
+        epoch = int(result[keys.STEP])
+        if not keys.is_epoch(result) or epoch >= self.epochs or epoch % self.interval:
             return TrialScheduler.CONTINUE
-        self.waiting[trial.trial_id] = Waiting(epoch, float(result[METRIC]))
+        self.waiting[trial.trial_id] = Waiting(epoch, float(result[keys.METRIC]))
         return TrialScheduler.PAUSE
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -105,7 +105,7 @@ class Population(FIFOScheduler):
         """
         epochs = [self.waiting[trial.trial_id].epoch for trial in population]
         if min(epochs) == max(epochs):
-            self._exchange(sorted(population, key=lambda trial: (self._ser(trial), trial.config[NUMBER])))
+            self._exchange(sorted(population, key=lambda trial: (self._ser(trial), trial.config[keys.NUMBER])))
         for trial, epoch in zip(population, epochs, strict=True):
             if epoch == min(epochs):
                 del self.waiting[trial.trial_id]
@@ -115,16 +115,16 @@ class Population(FIFOScheduler):
         best, worst = ranked[:count], ranked[len(ranked) - count :]
         for trial in worst:
             epoch = self.waiting[trial.trial_id].epoch
-            random = Random(seed_from(self.seed, f"exchange {trial.config[NUMBER]} {epoch}"))
+            random = Random(seed_from(self.seed, f"exchange {trial.config[keys.NUMBER]} {epoch}"))
             donor = random.choice(best) if best else trial
             if trial.config.get(ORIGIN) != BASE and self._ser(donor) < self._ser(trial):
                 self._take_over(trial, donor, epoch, random)
 
     def _take_over(self, trial: Trial, donor: Trial, epoch: int, random: Random) -> None:
-        number = donor.config[NUMBER]
-        settings = self.exploration.explore(donor.config[SETTINGS], random)
+        number = donor.config[keys.NUMBER]
+        settings = self.exploration.explore(donor.config[keys.SETTINGS], random)
         origin = TAKEN_FROM.format(number=number, epoch=epoch)
-        trial.set_config({**trial.config, SETTINGS: settings, ORIGIN: origin, ADOPTED: number})  # type: ignore[no-untyped-call]
+        trial.set_config({**trial.config, keys.SETTINGS: settings, ORIGIN: origin, keys.ADOPTED: number})  # type: ignore[no-untyped-call]
         _adopt_checkpoint(trial, donor, epoch)
 
     def _ser(self, trial: Trial) -> float:
@@ -148,7 +148,7 @@ def _adopt_checkpoint(trial: Trial, donor: Trial, epoch: int) -> None:
     assert manager is not None
     files = given.checkpoint.filesystem
     assert files is not None
-    path = str(PurePosixPath(str(trial.path)) / TAKEN_OVER.format(number=donor.config[NUMBER], epoch=epoch))
+    path = str(PurePosixPath(str(trial.path)) / TAKEN_OVER.format(number=donor.config[keys.NUMBER], epoch=epoch))
     files.create_dir(path)
     pyarrow.fs.copy_files(given.checkpoint.path, path, source_filesystem=files, destination_filesystem=files)
     taken = copy.copy(given)
@@ -157,4 +157,4 @@ def _adopt_checkpoint(trial: Trial, donor: Trial, epoch: int) -> None:
     manager._checkpoint_results.append(taken)
     manager._latest_checkpoint_result = taken
     exchanged = PurePosixPath(own.checkpoint.path).name
-    trial.set_config({**trial.config, CHECKPOINTS: [path], EXCHANGED: exchanged})  # type: ignore[no-untyped-call]
+    trial.set_config({**trial.config, keys.CHECKPOINTS: [path], keys.EXCHANGED: exchanged})  # type: ignore[no-untyped-call]

@@ -8,9 +8,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.config import SearchConfig
+from search.engine import keys
 from search.engine.exploration import Exploration
 from search.engine.population import Population
-from search.engine.searcher import METRIC, NUMBER, REPEATS, STEP, is_epoch
 from search.engine.stop import Stop
 from search.rules import Action, Rule
 from search.space import SearchSpace
@@ -41,12 +41,12 @@ class RuleScheduler(FIFOScheduler):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._metric = METRIC
+        self._metric = keys.METRIC
         self.rule = rule
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """What the rule says; one that has diverged, or repeats another with another seed, is none of its business."""
-        if not is_epoch(result) or trial.config[REPEATS] is not None:
+        if not keys.is_epoch(result) or trial.config[keys.REPEATS] is not None:
             return TrialScheduler.CONTINUE
-        action = self.rule.report(trial.config[NUMBER], int(result[STEP]), float(result[METRIC]))
+        action = self.rule.report(trial.config[keys.NUMBER], int(result[keys.STEP]), float(result[keys.METRIC]))
         return TrialScheduler.CONTINUE if action is Action.CONTINUE else TrialScheduler.STOP

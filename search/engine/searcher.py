@@ -12,31 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray.tune.search import Searcher
 
 from search.agenda import Agenda, Assignment, Ended
+from search.engine import keys
 from search.engine.guard import guarded
+from search.engine.stop import Stop
 from search.space import ORIGIN
-
-if TYPE_CHECKING:  # it needs the names below
-    from search.engine.stop import Stop
-
-# What a trial reports to Tune: the value that is minimised, the epoch it was reached in, all other numbers of that
-# epoch; or in place of them why it diverged, why it failed, that the disk is full, or what else the machine lacks.
-METRIC, STEP, METRICS, DIVERGED, FAILED, DISK_FULL = "ser", "epoch", "metrics", "diverged", "failed", "disk_full"
-CUT_OFF = "cut_off"
-OUT_OF_MEMORY = "out_of_memory"  # beside others on a GPU
-NOTE = "note"  # what a person should know of this report
-# What a trial is given by Tune, beside `ORIGIN`: its number, its setting, its seed, the number of the trial that it
-# repeats, the checkpoints to go on from; and once it has gone on from another trial's checkpoint with other settings,
-# the number of that one, and the trial's own latest checkpoint before, which it does not go back to.
-NUMBER, SETTINGS, SEED, REPEATS, CHECKPOINTS = "number", "settings", "seed", "repeats", "checkpoints"
-ADOPTED, EXCHANGED = "adopted", "exchanged"
-ALONE = "alone"  # given to a trial that has a GPU of its own, where others share one
-BEFORE = -1
-"""The number for `ADOPTED` where a trial has gone on from another one's checkpoint before it was taken up again."""
 
 
 class AgendaSearcher(Searcher):
@@ -49,7 +33,7 @@ class AgendaSearcher(Searcher):
     """
 
     def __init__(self, agenda: Agenda, max_epochs: int, stop: Stop) -> None:
-        super().__init__(metric=METRIC, mode="min")
+        super().__init__(metric=keys.METRIC, mode="min")
         self.agenda = agenda
         self.max_epochs = max_epochs
         self.stop = stop
@@ -89,47 +73,46 @@ class AgendaSearcher(Searcher):
         return self.agenda.next()
 
     def _ending(self, assignment: Assignment, result: Mapping[str, Any] | None, error: bool) -> Ended:
-        if error or (result is not None and result.get(FAILED)):
+        if error or (result is not None and result.get(keys.FAILED)):
             return Ended(crashed=True)
-        if result is None or result.get(DISK_FULL) or result.get(CUT_OFF):
+        if result is None or result.get(keys.DISK_FULL) or result.get(keys.CUT_OFF):
             return Ended(cut_off=True)
-        if result.get(OUT_OF_MEMORY):
+        if result.get(keys.OUT_OF_MEMORY):
             return Ended(out_of_memory=True)
-        rule, reached = self.agenda.rule, int(result[STEP])
+        rule, reached = self.agenda.rule, int(result[keys.STEP])
         if reached >= self.max_epochs:
-            return Ended(ser=result[METRIC] if _is_value(result) and not _is_changed(result) else None)
+            return Ended(ser=result[keys.METRIC] if _is_value(result) and not _is_changed(result) else None)
         if rule is not None and rule.waits(assignment.number):
             return Ended(waits=True)
-        return Ended(cut_off=self.stop.early and not result.get(DIVERGED))
+        return Ended(cut_off=self.stop.early and not result.get(keys.DIVERGED))
 
     def _report(self, assignment: Assignment, result: Mapping[str, Any]) -> None:
         if _is_value(result) and not _is_changed(result):
-            self.agenda.reported(assignment.number, int(result[STEP]), result[METRIC])
+            self.agenda.reported(assignment.number, int(result[keys.STEP]), result[keys.METRIC])
 
 
 def as_config(assignment: Assignment) -> dict[str, Any]:
     """An assignment as Tune hands it to the trial."""
     config = {
-        NUMBER: assignment.number,
-        SETTINGS: assignment.settings,
+        keys.NUMBER: assignment.number,
+        keys.SETTINGS: assignment.settings,
         ORIGIN: assignment.origin,
-        SEED: assignment.seed,
-        REPEATS: assignment.repeats,
-        CHECKPOINTS: list(assignment.checkpoints),
+        keys.SEED: assignment.seed,
+        keys.REPEATS: assignment.repeats,
+        keys.CHECKPOINTS: list(assignment.checkpoints),
     }
-    return config | ({ADOPTED: BEFORE} if assignment.adopted else {}) | ({ALONE: True} if assignment.alone else {})
-
-
-def is_epoch(result: Mapping[str, Any]) -> bool:
-    """Whether a report is that of an epoch, and not of an end without one."""
-    return not any(result.get(end) for end in (DIVERGED, FAILED, DISK_FULL, CUT_OFF, OUT_OF_MEMORY))
+    return (
+        config
+        | ({keys.ADOPTED: keys.BEFORE} if assignment.adopted else {})
+        | ({keys.ALONE: True} if assignment.alone else {})
+    )
 
 
 def _is_value(result: Mapping[str, Any]) -> bool:
     """Optuna takes infinity for the best or the worst there is, and NaN for a trial that is still running."""
-    return is_epoch(result) and math.isfinite(result[METRIC])
+    return keys.is_epoch(result) and math.isfinite(result[keys.METRIC])
 
 
 def _is_changed(result: Mapping[str, Any]) -> bool:
     """Tune adds to a result what the trial was given when it got there."""
-    return f"config/{ADOPTED}" in result
+    return f"config/{keys.ADOPTED}" in result

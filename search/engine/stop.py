@@ -11,7 +11,7 @@ from ray import tune
 
 from search.chronicle import Chronicle
 from search.config import BudgetConfig
-from search.engine.searcher import METRICS
+from search.engine import keys
 from search.outcome import Outcome
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -75,7 +75,7 @@ class EndOfEpoch(tune.Stopper):
         self.stop = stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.stop.with_epoch(result.get(METRICS, {}).get("gpu_seconds", 0.0))
+        return self.stop.with_epoch(result.get(keys.METRICS, {}).get("gpu_seconds", 0.0))
 
     def stop_all(self) -> bool:
         return self.stop.error is not None

@@ -34,7 +34,7 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from datasets.files import write_atomically
 from search.chronicle import Chronicle, trial_id
 from search.config import SearchConfig
-from search.engine.searcher import METRICS, NUMBER, STEP, is_epoch
+from search.engine import keys
 from search.labels import trial_label
 
 TRACKERS_FOLDER = "trackers"
@@ -123,7 +123,7 @@ class Tracker(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or goes on."""
-        number = trial.config[NUMBER]
+        number = trial.config[keys.NUMBER]
         tracked = self.tracked.setdefault(number, self._tracked(number))
         epochs = self.chronicle.trial(number).epochs
         tracked.reached = epochs[-1] if epochs else 0
@@ -132,10 +132,10 @@ class Tracker(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        tracked = self.tracked.get(trial.config[NUMBER])
-        if tracked is not None and is_epoch(result):
-            numbers = {name: value for name, value in result[METRICS].items() if math.isfinite(value)}
-            numbers[TRAINING_ITERATION] = int(result[STEP])
+        tracked = self.tracked.get(trial.config[keys.NUMBER])
+        if tracked is not None and keys.is_epoch(result):
+            numbers = {name: value for name, value in result[keys.METRICS].items() if math.isfinite(value)}
+            numbers[TRAINING_ITERATION] = int(result[keys.STEP])
             self._let(self.logger.log_trial_result, iteration, tracked, numbers)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -149,7 +149,7 @@ class Tracker(tune.Callback):
         self._let(partial(self.logger.on_experiment_end, trials, **info))
 
     def _end(self, trial: Trial) -> None:
-        number = trial.config[NUMBER]
+        number = trial.config[keys.NUMBER]
         if (tracked := self.tracked.pop(number, None)) is not None:
             failed = self.chronicle.trial(number).state in ("failed", "diverged")
             self._let(self.logger.log_trial_end, tracked, failed)
@@ -177,7 +177,7 @@ class Tracker(tune.Callback):
 
 
 def trackers_of(config: SearchConfig, chronicle: Chronicle, say: Callable[[str], None]) -> list[Tracker]:
-    """The trackers of a search; their packages are there (`search.config.check_trackers`)."""
+    """The trackers of a search; their packages are there (`search.tracker_names.check_trackers`)."""
     trackers = []
     for name in config.trackers:
         folder = config.folder().resolve() / TRACKERS_FOLDER / name

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from search.chronicle import Chronicle
 from search.config import SearchConfig
 from search.console import Console
 from search.disk import GIGABYTE
+from search.engine import keys
 from search.engine.cluster import Cluster
 from search.engine.elastic import Elastic, nodes_may_die
 from search.engine.gauges import Gauges
@@ -30,10 +31,10 @@ from search.engine.interruption import Interruption
 from search.engine.keeper import Keeper
 from search.engine.observer import Observer
 from search.engine.placement import request_of
+from search.engine.places import Places
 from search.engine.schedulers import build_scheduler
-from search.engine.searcher import NUMBER, SETTINGS, AgendaSearcher
+from search.engine.searcher import AgendaSearcher
 from search.engine.stop import EndOfEpoch, Stop
-from search.engine.store import Store
 from search.engine.trackers import trackers_of
 from search.engine.trial import TrialJob, train_trial
 from search.engine.watchdog import Watchdog
@@ -42,7 +43,7 @@ from search.mirror import Mirror
 from search.optuna_study import optuna_study
 from search.outcome import Outcome
 from search.packing import Packing
-from search.recovery import recover
+from search.recovery import Recovery, recover
 from search.resources import (
     Machine,
     Machines,
@@ -52,11 +53,83 @@ from search.resources import (
     shares_a_gpu,
     trial_resources,
 )
-from search.rules import build_rule
+from search.rules import Rule, build_rule
 from search.samplers import build_sampler
 from search.space import SearchSpace
 
 Trainable: TypeAlias = Callable[[Mapping[str, Any], TrialJob], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What there is before a session of a search begins; nothing of it has written into the journal.
+
+    Attributes:
+        cpus, gpus: of one trial.
+        recovery: what earlier sessions have left to be gone on with.
+        job: what all trials share.
+        places: where they find and leave what is not in the journal.
+    """
+
+    config: SearchConfig
+    cluster: Cluster
+    console: Console
+    cpus: int
+    gpus: float
+    chronicle: Chronicle
+    stop: Stop
+    rule: Rule | None
+    scheduler: TrialScheduler
+    recovery: Recovery
+    observer: Observer
+    job: TrialJob
+    places: Places
+
+    @classmethod
+    def of(
+        cls,
+        config: SearchConfig,
+        space: SearchSpace,
+        cluster: Cluster,
+        corpus: Path,
+        console: Console,
+        corpus_hash: str | None,
+        memory_bytes: int | None,
+        mirror: Mirror | None,
+    ) -> Session:
+        """Read what was written, and see that the search can go on.
+
+        Args:
+            memory_bytes: as in `TrialJob`.
+
+        Raises:
+            ConfigError, StudyError: as `run_trials`.
+        """
+        folder, epochs = config.folder().resolve(), config.train.epochs
+        cpus, gpus = trial_resources(config, cluster)
+        chronicle = Chronicle(folder)
+        stop = Stop(config.budget, chronicle)
+        rule = build_rule(config.scheduler, epochs)
+        scheduler = build_scheduler(config, space, stop, rule)
+        recovery = recover(rule, chronicle.earlier(), chronicle.replay, epochs)
+        keeper = Keeper.of(config, folder, chronicle.replay, mirror)
+        reserve = config.disk.reserve * GIGABYTE
+        observer = Observer(folder, chronicle, console, stop, rule, keeper, epochs, reserve, mirror)
+        places = Places.of(folder, corpus, config, mirror, chronicle.session + 1)
+        job = TrialJob(
+            base=on_its_device(config.training(), cpus, gpus),
+            corpus=places.corpus,
+            threads=cpus if gpus == 0 else None,
+            scratch=places.scratch,
+            shared=rule is not None and shares_a_gpu(config),  # a population is begun once, and takes nobody in again
+            memory_bytes=memory_bytes,
+            processes=processes_of(gpus),
+            study=places.study,
+            corpus_hash=corpus_hash,
+        )
+        return cls(
+            config, cluster, console, cpus, gpus, chronicle, stop, rule, scheduler, recovery, observer, job, places
+        )
 
 
 def run_trials(
@@ -71,6 +144,7 @@ def run_trials(
     trainable: Trainable = train_trial,
     packing: Packing | None = None,
     mirror: Mirror | None = None,
+    corpus_hash: str | None = None,
 ) -> Outcome:
     """Run a study's trials, or those that are left of them, and say why that came to an end.
 
@@ -83,32 +157,43 @@ def run_trials(
         trainable: what a trial does; another one than the shared trainer drives the same engine without training.
         packing: what `trial.gpus` comes from, where that was measured.
         mirror: to the address that the study is kept at; None for one of this machine, or of a folder that all share.
+        corpus_hash: of the corpus; a trial that finds another one there ends the search.
 
     Raises:
         ConfigError: a trial asks for more than the cluster has; it would wait for ever. Or the space has nothing
-            that the scheduler could work with.
+            that the scheduler could work with. Or a node has joined that would train otherwise.
         StudyError: the journal is damaged, the disk is full, or Ray has died.
         KeyboardInterrupt: a second Ctrl-C; what was recorded until then is kept.
     """
-    folder, epochs = config.folder().resolve(), config.train.epochs
-    cpus, gpus = trial_resources(config, cluster)
-    chronicle = Chronicle(folder)
-    stop = Stop(config.budget, chronicle)
-    rule = build_rule(config.scheduler, epochs)
-    scheduler = build_scheduler(config, space, stop, rule)
-    recovery = recover(rule, chronicle.earlier(), chronicle.replay, epochs)
+    memory_bytes = packing.memory_bytes if packing is not None else None
+    session = Session.of(config, space, cluster, corpus, console, corpus_hash, memory_bytes, mirror)
     sampler = sampler or build_sampler(config.sampler, config.seed, space)
-    keeper = Keeper.of(config, folder, chronicle.replay, mirror)
-    observer = Observer(folder, chronicle, console, stop, rule, keeper, epochs, config.disk.reserve * GIGABYTE, mirror)
-    training = on_its_device(config.training(), cpus, gpus)
-    needed = packing.memory_bytes if packing is not None else None
-    shared = rule is not None and shares_a_gpu(config)  # a population is begun once, and takes nobody in again
-    threads, processes = cpus if gpus == 0 else None, processes_of(gpus)
-    store = Store.of(folder, corpus, config, mirror)
     if mirror is not None:
         mirror.say = console.say
-    job = TrialJob(training, store.corpus, threads, store.scratch, shared, needed, processes, store.study)
+    _begin(session, provenance, changes, packing)
+    agenda = _agenda(session, space, sampler, None if mirror is None else mirror.settle)
+    watchdog = Watchdog(config.study, config.trial.hang_minutes, console.say)
+    word = session.observer.study / STOP_FILE
+    interruption = Interruption(session.stop, config.trial.grace_seconds, console.say, word)
+    tuner = _tuner(session, agenda, trainable, watchdog, interruption)
+    with interruption.handled():
+        try:
+            with watchdog.aside(), nodes_may_die() if cluster.check is not None else nullcontext():
+                _quietly(tuner)
+        except KeyboardInterrupt:
+            session.stop.interrupted = True
+            raise
+        except Exception as error:
+            session.stop.error = session.stop.error or error
+        finally:
+            interruption.closing()
+            _finish(session.observer, agenda)
+    return _outcome(session.stop, console)
 
+
+def _begin(session: Session, provenance: Provenance, changes: Sequence[str], packing: Packing | None) -> None:
+    """Write down that it begins, and what has become of the trials before it."""
+    config, chronicle = session.config, session.chronicle
     chronicle.begin(
         str(provenance.code),
         provenance.command_line,
@@ -118,46 +203,44 @@ def run_trials(
         asdict(packing) if packing is not None else None,
     )
     if config.budget.hours is not None:
-        console.deadline = time.monotonic() + 3600 * config.budget.hours - chronicle.used.seconds
-    observer.recovered(recovery)  # before Optuna's study is made: what had ended is to have ended there, too
+        session.console.deadline = time.monotonic() + 3600 * config.budget.hours - chronicle.used.seconds
+    session.observer.recovered(session.recovery)
+
+
+def _agenda(session: Session, space: SearchSpace, sampler: BaseSampler, settle: Callable[[], None] | None) -> Agenda:
+    """What is trained next, once what had ended has ended in the journal: it is to have in Optuna's study, too."""
+    config, chronicle, rule = session.config, session.chronicle, session.rule
     waiting = rule.waiting if rule is not None else ()
-    study = optuna_study(folder, sampler, space, chronicle.replay.trials(), waiting)
-    agenda = Agenda(config, space, chronicle, rule, recovery, study)
-    watchdog = Watchdog(config.study, config.trial.hang_minutes, console.say)
-    interruption = Interruption(stop, config.trial.grace_seconds, console.say, folder / STOP_FILE)
-    train = tune.with_parameters(trainable, job=job)
+    study = optuna_study(session.observer.study, sampler, space, chronicle.replay.trials(), waiting)
+    return Agenda(config, space, chronicle, rule, session.recovery, study, settle)
+
+
+def _tuner(
+    session: Session, agenda: Agenda, trainable: Trainable, watchdog: Watchdog, interruption: Interruption
+) -> tune.Tuner:
+    config, console, places = session.config, session.console, session.places
+    cpus, gpus = session.cpus, session.gpus
+    train = tune.with_parameters(trainable, job=session.job)
     train.__name__ = f"trials of {config.study}"  # what the dashboard calls the processes
-    gauges, trackers = Gauges(config.study, chronicle), trackers_of(config, chronicle, console.say)
     searcher = ConcurrencyLimiter(
-        AgendaSearcher(agenda, epochs, stop), _trials_alive(config, concurrent_trials(cluster, cpus, gpus))
+        AgendaSearcher(agenda, config.train.epochs, session.stop),
+        _trials_alive(config, concurrent_trials(session.cluster, cpus, gpus)),
     )
-    elastic = _elastic(config, cluster, searcher, cpus, gpus, console.say)
-    tuner = tune.Tuner(
+    gauges, trackers = Gauges(config.study, session.chronicle), trackers_of(config, session.chronicle, console.say)
+    elastic = _elastic(session, searcher)
+    return tune.Tuner(
         tune.with_resources(train, request_of(cpus, gpus)),
-        tune_config=_how(searcher, scheduler),
+        tune_config=_how(searcher, session.scheduler),
         run_config=tune.RunConfig(
-            name=str(chronicle.session),
-            storage_path=store.path,
-            storage_filesystem=store.filesystem,
+            name=str(session.chronicle.session),
+            storage_path=places.path,
+            storage_filesystem=places.filesystem,
             verbose=0,
-            callbacks=[observer, watchdog, *elastic, interruption, gauges, *trackers],
-            stop=EndOfEpoch(stop),
+            callbacks=[session.observer, watchdog, *elastic, interruption, gauges, *trackers],
+            stop=EndOfEpoch(session.stop),
             failure_config=tune.FailureConfig(max_failures=config.trial.retries),
         ),
     )
-    with interruption.handled():
-        try:
-            with watchdog.aside(), nodes_may_die() if elastic else nullcontext():
-                _quietly(tuner)
-        except KeyboardInterrupt:
-            stop.interrupted = True
-            raise
-        except Exception as error:
-            stop.error = stop.error or error
-        finally:
-            interruption.closing()
-            _finish(observer, agenda)
-    return _outcome(stop, console)
 
 
 def _how(searcher: Searcher, scheduler: TrialScheduler) -> tune.TuneConfig:
@@ -166,7 +249,7 @@ def _how(searcher: Searcher, scheduler: TrialScheduler) -> tune.TuneConfig:
         search_alg=searcher,
         scheduler=scheduler,
         reuse_actors=True,  # a new process would import torch anew, which takes longer than a short epoch
-        trial_name_creator=lambda trial: trial_label(trial.config[NUMBER], trial.config[SETTINGS]),
+        trial_name_creator=lambda trial: trial_label(trial.config[keys.NUMBER], trial.config[keys.SETTINGS]),
         trial_dirname_creator=_folder_name,
     )
 
@@ -198,20 +281,17 @@ def _finish(observer: Observer, agenda: Agenda) -> None:
         ) from None
 
 
-def _elastic(
-    config: SearchConfig,
-    cluster: Cluster,
-    searcher: ConcurrencyLimiter,
-    cpus: int,
-    gpus: float,
-    say: Callable[[str], None],
-) -> list[Elastic]:
+def _elastic(session: Session, searcher: ConcurrencyLimiter) -> list[Elastic]:
     """Who lets more trials run where nodes have joined a cluster, and fewer where they have left it."""
+    config, cluster, stop, say = session.config, session.cluster, session.stop, session.console.say
 
     def abreast(shares: Sequence[Machine]) -> int:
-        return _trials_alive(config, concurrent_trials(Machines.of(config.cluster, shares), cpus, gpus))
+        machines = Machines.of(config.cluster, shares)
+        return _trials_alive(config, concurrent_trials(machines, session.cpus, session.gpus))
 
-    return [Elastic(searcher, abreast, cluster.check, say)] if cluster.check is not None else []
+    if cluster.check is None:
+        return []
+    return [Elastic(searcher, abreast, cluster.check, cluster.checked, config.study, stop, say)]
 
 
 def _trials_alive(config: SearchConfig, abreast: int) -> int:
@@ -223,4 +303,4 @@ def _trials_alive(config: SearchConfig, abreast: int) -> int:
 
 
 def _folder_name(trial: Any) -> str:
-    return f"trial-{trial.config[NUMBER]:04d}-{trial.trial_id}"
+    return f"trial-{trial.config[keys.NUMBER]:04d}-{trial.trial_id}"

@@ -21,8 +21,8 @@ from ray.tune.experiment import Trial
 
 from datasets.command_line import EXIT_USER_ERROR
 from datasets.errors import StudyError
+from search.engine import keys
 from search.engine.attached import head_is_gone
-from search.engine.searcher import NUMBER, STEP
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_TO_NOTICE = 10.0  # that a thread which waits for a Ray that died gets to find out
@@ -83,7 +83,7 @@ class Watchdog(tune.Callback):
         counts its deaths over all of its training, but only those at the same place say that it dies there."""
         now = self.clock()
         watched = self.watched.setdefault(trial.trial_id, Watched(now))
-        if (epoch := int(result.get(STEP, 0))) > watched.reached:
+        if (epoch := int(result.get(keys.STEP, 0))) > watched.reached:
             watched.reached = epoch
             trial.run_metadata.num_failures = 0
         watched.longest = max(watched.longest, now - watched.last)
@@ -123,7 +123,7 @@ class Watchdog(tune.Callback):
             limit = self.limit(watched)
             if now - watched.last > limit:
                 watched.last = now  # its end takes a moment; it is not killed twice
-                number = trial.config[NUMBER]
+                number = trial.config[keys.NUMBER]
                 self.say(f"trial {number:>3}  no report for {limit / 60:.3g} minutes: its process is killed")
                 kill(trial)
 

@@ -23,6 +23,7 @@ from results.comparison import compared
 from results.contestants import OpenStudy, TrialContestant
 from results.gather import Tables
 from results.ranking import BASE, rank
+from results.samples import LoadedSamples
 from results.schema import EPOCHS, SAMPLES, TRIALS
 from tests.benchmarks.record_curves import BASE as BASE_SETTING
 from tests.benchmarks.record_curves import RECORDED
@@ -104,7 +105,9 @@ def _contestant(name: str, distance_RW: np.ndarray, length_W: Sequence[int], tri
             for work, (distance, length) in enumerate(zip(distance_W, length_W, strict=True))
         ]
     table = pa.Table.from_pylist(trials, TRIALS)
-    tables = Tables(table, EPOCHS.empty_table(), pa.Table.from_pylist(samples, SAMPLES), missing_samples=0)
+    tables = Tables(
+        table, EPOCHS.empty_table(), LoadedSamples(pa.Table.from_pylist(samples, SAMPLES)), missing_samples=0
+    )
     study = OpenStudy(Path(name), study_record(name), tables, tuple(rank(table)), ())
     return TrialContestant(name, study, study.winner())
 

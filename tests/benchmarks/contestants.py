@@ -42,8 +42,8 @@ from search.config import (
     TrialConfig,
 )
 from search.console import Console
+from search.engine import keys
 from search.engine.cluster import Cluster
-from search.engine.searcher import CHECKPOINTS, METRIC, METRICS, SETTINGS, STEP
 from search.engine.tuning import run_trials
 from search.space import SearchSpace
 from tests.benchmarks.record_curves import BASE, LEVELS
@@ -130,8 +130,8 @@ class Landscape:
 
 
 def _report(epoch: int, ser: float, seconds: float) -> dict[str, Any]:
-    metrics = {STEP: float(epoch), METRIC: ser, "seconds": seconds, "samples_per_second": 1.0}
-    return {STEP: epoch, METRIC: ser, METRICS: metrics, "checkpoint_dir_name": f"checkpoint_{epoch:06d}"}
+    metrics = {keys.STEP: float(epoch), keys.METRIC: ser, "seconds": seconds, "samples_per_second": 1.0}
+    return {keys.STEP: epoch, keys.METRIC: ser, keys.METRICS: metrics, "checkpoint_dir_name": f"checkpoint_{epoch:06d}"}
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def tune_optuna_asha_defaults(task: Task) -> list[Report]:
 
 
 def _asha(task: Task, grace: int, factor: int) -> ASHAScheduler:
-    return ASHAScheduler(time_attr=STEP, max_t=task.landscape.epochs, grace_period=grace, reduction_factor=factor)
+    return ASHAScheduler(time_attr=keys.STEP, max_t=task.landscape.epochs, grace_period=grace, reduction_factor=factor)
 
 
 def _tune(task: Task, sampler: optuna.samplers.BaseSampler | None, scheduler: TrialScheduler | None) -> list[Report]:
@@ -201,7 +201,7 @@ def _tune(task: Task, sampler: optuna.samplers.BaseSampler | None, scheduler: Tr
             Replayed,
             param_space={name: tune.randint(0, len(levels)) for name, levels in LEVELS.items()},
             tune_config=tune.TuneConfig(
-                metric=METRIC,
+                metric=keys.METRIC,
                 mode="min",
                 num_samples=task.trials or -1,
                 max_concurrent_trials=task.slots,
@@ -234,7 +234,9 @@ class Ledger(tune.Callback):
         **info: Any,
     ) -> None:
         number = self.numbers[trial.trial_id]
-        self.reports.append(Report(number, _place(trial.config), result[STEP], result[METRIC], len(self.numbers)))
+        self.reports.append(
+            Report(number, _place(trial.config), result[keys.STEP], result[keys.METRIC], len(self.numbers))
+        )
 
 
 class Enough(tune.Stopper):
@@ -259,8 +261,8 @@ def ours(task: Task, scheduler: str) -> list[Report]:
 
     def rest_of(config: Mapping[str, Any]) -> list[Epoch]:
         """The epochs after the one that the newest checkpoint is of."""
-        done = int(config[CHECKPOINTS][0].rpartition("_")[2]) if config[CHECKPOINTS] else 0
-        return task.landscape.training(_place(config[SETTINGS]), task.seed)[done:]
+        done = int(config[keys.CHECKPOINTS][0].rpartition("_")[2]) if config[keys.CHECKPOINTS] else 0
+        return task.landscape.training(_place(config[keys.SETTINGS]), task.seed)[done:]
 
     parameters = {
         name: ParameterConfig(target=name, kind="int", low=0, high=len(levels) - 1) for name, levels in LEVELS.items()
@@ -298,7 +300,9 @@ def _journal(path: Path) -> list[Report]:
             starts[event.trial_id] = event
         elif isinstance(event, EpochReported):
             start, metrics = starts[event.trial_id], event.metrics
-            reports.append(Report(start.number, _place(start.params), int(metrics[STEP]), metrics[METRIC], len(starts)))
+            reports.append(
+                Report(start.number, _place(start.params), int(metrics[keys.STEP]), metrics[keys.METRIC], len(starts))
+            )
     return reports
 
 

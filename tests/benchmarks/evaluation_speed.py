@@ -35,11 +35,10 @@ from torch import Tensor
 from datasets.command_line import check_choice, check_range, main
 from datasets.prepare import prepare
 from datasets.prepare_config import PrepareConfig
-from datasets.vocabulary import BOS, EOS, PAD
+from datasets.vocabulary import BOS, EOS
 from omr_model import checkpoint
 from omr_model.config import LossConfig
 from omr_model.data import StaffDataset, collate, validation_choice
-from omr_model.decoder import Cache
 from omr_model.decoding import encode, read_off_all, write, write_on
 from omr_model.device import autocast, resolve_device, supported_precision
 from omr_model.loss import TrOMRLoss
@@ -49,6 +48,7 @@ from omr_model.reading import Reading
 from omr_model.step import Step
 from omr_model.trainer import Trainer
 from tests.benchmarks.ratio import Ratio, paired
+from tests.slow_decoding import write_with_decoder
 
 REFERENCE_BATCH = 16
 """The log's."""
@@ -121,7 +121,7 @@ def anew(task: Task, size: int) -> list[Reading]:
     read = []
     for batch in task.parts(size):
         task.loss(task.model(batch), batch)
-        read += read_off_all(task.model, *_as_logged(task.model, task.model.encoder(batch.image), use_cache=False))
+        read += read_off_all(task.model, *write_with_decoder(task.model, task.model.encoder(batch.image), cached=False))
     return read
 
 
@@ -130,7 +130,7 @@ def cached(task: Task, size: int) -> list[Reading]:
     read = []
     for batch in task.parts(size):
         task.loss(task.model(batch), batch)
-        read += read_off_all(task.model, *_as_logged(task.model, task.model.encoder(batch.image), use_cache=True))
+        read += read_off_all(task.model, *write_with_decoder(task.model, task.model.encoder(batch.image), cached=True))
     return read
 
 
@@ -142,28 +142,6 @@ def ours(task: Task, size: int) -> list[Reading]:
         task.loss(task.model.score(batch, picture_BPD), batch)
         read += read_off_all(task.model, *write_on(step, picture_BPD, task.model.config.max_length))
     return read
-
-
-def _as_logged(model: TrOMR, picture_BPD: Tensor, use_cache: bool) -> tuple[Tensor, Tensor]:
-    """Reading with the decoder itself, as it was before `omr_model.step`."""
-    staves, longest = len(picture_BPD), model.config.max_length
-    ids_BTS = torch.zeros(staves, 1, 3, dtype=torch.int64, device=picture_BPD.device)
-    ids_BTS[..., 0] = BOS
-    ended_B = torch.zeros(staves, dtype=torch.bool, device=picture_BPD.device)
-    scores: list[tuple[Tensor, ...]] = []
-    cache: Cache | None = None
-    while ids_BTS.shape[1] < longest and not bool(ended_B.all()):
-        logits, intermediates = model.decoder(*ids_BTS.unbind(dim=2), picture_BPD, cache)
-        cache = intermediates if use_cache else None
-        scores.append((logits.rhythm[:, -1], logits.pitch[:, -1], logits.lift[:, -1]))
-        next_BS = torch.stack([each.argmax(dim=-1) for each in scores[-1]], dim=1)
-        next_BS[:, 0] = next_BS[:, 0].masked_fill(ended_B, PAD)
-        ended_B = ended_B | (next_BS[:, 0] == EOS)
-        ids_BTS = torch.cat((ids_BTS, next_BS[:, None]), dim=1)
-    ids_BTS = ids_BTS[:, 1:]
-    shares = [torch.stack(branch, dim=1).float().softmax(dim=-1) for branch in zip(*scores, strict=True)]
-    taken = [share.gather(2, ids[..., None])[..., 0] for share, ids in zip(shares, ids_BTS.unbind(dim=2), strict=True)]
-    return ids_BTS, torch.stack(taken, dim=2)
 
 
 def reading_only(task: Task, size: int, way: Callable[[Tensor], object]) -> Callable[[], object]:
@@ -237,8 +215,8 @@ def _ratios(config: EvaluationSpeedConfig, task: Task) -> Sequence[Ratio]:
         clock = time.process_time if task.device.type == "cpu" else time.perf_counter
         return paired(name, _to_the_end(task, reference), _to_the_end(task, way), rounds=rounds, clock=clock)
 
-    def slowly(use_cache: bool) -> Callable[[Tensor], object]:
-        return lambda picture_BPD: _as_logged(task.model, picture_BPD, use_cache)
+    def slowly(cached: bool) -> Callable[[Tensor], object]:
+        return lambda picture_BPD: write_with_decoder(task.model, picture_BPD, cached=cached)
 
     whole, step = (lambda: ours(task, size)), Step(task.model.decoder)
     reading = reading_only(task, size, lambda picture_BPD: write_on(step, picture_BPD, longest))

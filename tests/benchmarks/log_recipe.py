@@ -3,7 +3,7 @@
 What the log's runs did with the "fast" option on, with the same model classes and prepared staves: fp16 autocast with
 loss scaling, AdamW in batches of 16, loader workers that decode PNG files and distort, targets padded to the longest
 sequence there is, the model compiled whole, weights as timm lays them out, and the loss read at each step. (Its
-evaluation is `omr_model.decoding.greedy` with `use_cache=False`.) Without CUDA there is neither fp16 nor a fused AdamW,
+evaluation is `tests.slow_decoding`.) Without CUDA there is neither fp16 nor a fused AdamW,
 and the model is not compiled, which took a minute and saved nothing on the CPU where it was tried; whether autocast to
 bf16 is quicker is for the one who measures to see (`precision`).
 """

@@ -16,9 +16,10 @@ import numpy as np
 from datasets.command_line import main
 from datasets.notation import LIFTS, Symbol
 from omr_model.corpus_scores import score_staves
-from omr_model.edit_distances import Rows, distances
+from omr_model.edit_distances import distances
 from omr_model.metrics import score_staff, summarize
 from tests.benchmarks.ratio import paired
+from tests.rows import rows_of
 
 _SIGNS = ("clef-G2", "keySignature-DM", "timeSignature-3/4", "barline", "rest-quarter", "tie", "|")
 _RHYTHMS = ("note-quarter", "note-eighth", "note-half.")
@@ -75,7 +76,7 @@ def measure(config: SpeedConfig) -> None:
     )
     numbers = {symbol: number for number, symbol in enumerate({symbol for staff in [*read, *true] for symbol in staff})}
     codes = [[[numbers[symbol] for symbol in staff] for staff in staves] for staves in (read, true)]
-    rows = [Rows.of_lists(staves) for staves in codes]
+    rows = [rows_of(staves) for staves in codes]
 
     def staff_by_staff() -> int:
         return sum(editdistance.eval(*pair) for pair in zip(*codes, strict=True))

@@ -22,7 +22,7 @@ from datasets.prepare import prepare
 from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
 from omr_model.config import TrainingConfig
-from omr_model.parallel import ALONE, Parallel
+from omr_model.parallel import BY_ITSELF, Parallel
 from omr_model.presets import PRESETS
 from omr_model.trainer import Trainer
 from tests.benchmarks.ratio import paired
@@ -68,12 +68,12 @@ def compare(job: ParallelSpeed) -> None:
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder, ranks_of(2, Path(folder)) as pair:
         corpus = prepare(PrepareConfig(staff="short", limit=200, corpora=folder), quiet=True)
-        build(ALONE, config, corpus.path)
+        build(BY_ITSELF, config, corpus.path)
         pair.run(build, config, corpus.path)
         print(
             paired(
                 f"two processes, one thread each, beside one with two ({job.norm} norm, batch {job.batch_size})",
-                lambda: epoch(ALONE),
+                lambda: epoch(BY_ITSELF),
                 lambda: pair.run(epoch),
                 rounds=job.rounds,
             )

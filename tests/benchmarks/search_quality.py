@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from datasets.command_line import check_range, main
-from tests.benchmarks.contestants import CONTESTANTS, METRIC, NEAR, PLAIN, Answer, Landscape, Report, Task, quiet
+from search.engine import keys
+from tests.benchmarks.contestants import CONTESTANTS, NEAR, PLAIN, Answer, Landscape, Report, Task, quiet
 from tests.benchmarks.record_curves import RECORDED
 
 
@@ -159,7 +160,7 @@ def described(config: QualityConfig, landscape: Landscape) -> str:
     spread = np.std([curve[-1] for curve in landscape.deviations], ddof=1)
     near = sum(landscape.near(place) for place in landscape.curves)
     everything = [
-        landscape.near(min(landscape.curves, key=lambda place: landscape.training(place, seed)[-1].report[METRIC]))
+        landscape.near(min(landscape.curves, key=lambda place: landscape.training(place, seed)[-1].report[keys.METRIC]))
         for seed in range(config.seeds)
     ]
     return (

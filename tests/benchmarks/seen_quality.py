@@ -21,7 +21,7 @@ import optuna
 from optuna.trial import TrialState
 
 from datasets.command_line import check_range, main
-from search import seen
+from search import sampler_window
 from search.samplers import build_sampler
 from search.study import space_of
 from tests.benchmarks.scale import Landscape, ScaleConfig
@@ -68,7 +68,7 @@ def search(job: tuple[int, int, int]) -> Found:
     space, landscape = space_of(config), Landscape(config)
     sers, truths, early = list[float](), list[float](), list[float]()
     spent = 0.0
-    with mock.patch.object(seen, "TPE_SEES", bound or 10**9):
+    with mock.patch.object(sampler_window, "TPE_SEES", bound or 10**9):
         study = optuna.create_study(sampler=build_sampler(config.sampler, seed, space))
         for number in range(trials):
             began = time.process_time()

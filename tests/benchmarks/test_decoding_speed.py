@@ -7,15 +7,19 @@ longest sequence, which is where the cache pays.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
 
 from omr_model.decoding import greedy
 from omr_model.model import TrOMR
 from omr_model.presets import PRESETS
+from omr_model.reading import Reading
 from tests.models import random_batch
+from tests.slow_decoding import greedy_slowly
 
 
 @pytest.fixture(scope="module", params=[32, 128], ids=["32 symbols", "128 symbols"])
@@ -28,8 +32,8 @@ def model(request: pytest.FixtureRequest) -> TrOMR:
 
 
 @pytest.mark.benchmark(group="decoding 16 staves")
-@pytest.mark.parametrize("use_cache", [True, False], ids=["cached", "uncached"])
-def test_decoding(benchmark: BenchmarkFixture, model: TrOMR, use_cache: bool) -> None:
+@pytest.mark.parametrize("read_by", [greedy, greedy_slowly], ids=["cached", "uncached"])
+def test_decoding(benchmark: BenchmarkFixture, model: TrOMR, read_by: Callable[[TrOMR, Tensor], list[Reading]]) -> None:
     image = random_batch(model.config, staves=16).image
-    read = benchmark.pedantic(lambda: greedy(model, image, use_cache=use_cache), rounds=5, warmup_rounds=1)
+    read = benchmark.pedantic(lambda: read_by(model, image), rounds=5, warmup_rounds=1)
     assert {len(reading.symbols) for reading in read} == {model.config.max_length - 1}

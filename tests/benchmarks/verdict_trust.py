@@ -35,6 +35,7 @@ from datasets.command_line import check_range, main
 from datasets.errors import ConfigError
 from results.evidence import Decision, decide, next_repeats
 from results.ranking import BASE
+from results.samples import LoadedSamples, Samples
 from results.schema import TRIALS
 from tests.benchmarks.record_curves import BASE as BASE_SETTING
 from tests.benchmarks.record_curves import RECORDED
@@ -98,7 +99,7 @@ class Search:
                 self.runs.append(Run(len(self.runs), repeat.seed, again(repeat.number), repeat.number))
         return decide(*self.tables(), top, rounds, worthwhile), len(self.runs) - searched
 
-    def tables(self) -> tuple[pa.Table, pa.Table]:
+    def tables(self) -> tuple[pa.Table, Samples]:
         """`trials` and `samples`."""
         rows = [
             {
@@ -124,7 +125,7 @@ class Search:
             "distance": np.concatenate([run.distance for run in self.runs]),
             "reference_length": np.tile(self.length, count),
         }
-        return pa.Table.from_pylist(rows, schema=TRIALS), pa.table(samples)
+        return pa.Table.from_pylist(rows, schema=TRIALS), LoadedSamples(pa.table(samples))
 
 
 @dataclass(frozen=True)

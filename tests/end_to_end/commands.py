@@ -10,9 +10,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,29 +36,30 @@ def run(module: str, *words: str, cwd: Path = ROOT, timeout: float = 300, cold: 
     Args:
         cold: by an interpreter of its own, that imports all itself, and so prints whatever imports print.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        if cold:
-            with out.open("w") as one, err.open("w") as other:
-                command = [sys.executable, "-m", module, *words]
-                status = subprocess.run(
-                    command, cwd=cwd, stdout=one, stderr=other, timeout=timeout, check=False, env=environment
-                ).returncode
-        else:
-            out.touch()
-            err.touch()
-            status = _warm().run(
-                {
-                    "module": module,
-                    "words": words,
-                    "folder": str(cwd),
-                    "environment": environment,
-                    "printed": [str(out), str(err)],
-                },
-                timeout,
-            )
-        return Done(status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+    if not cold:
+        return _warm().run(module, words, cwd, timeout)
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, env=_environment()
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def interrupt(module: str, *words: str, after: str) -> Done:
+    """The same, but with Ctrl-C once a line holds `after`; of what it printed, what came later."""
+
+    def when_it_says_so(pid: int, out: Path) -> None:
+        while after not in out.read_text(encoding="utf-8") and psutil.pid_exists(pid):
+            time.sleep(0.02)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+
+    done = _warm().run(module, words, ROOT, 300, when_it_says_so)
+    return Done(done.status, done.out.partition(after)[2].partition("\n")[2], done.err)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 
 
 class _Warm:
@@ -67,22 +72,46 @@ class _Warm:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=_environment(),
         )
         assert self._line() == "ready"
 
-    def run(self, command: dict[str, Any], timeout: float) -> int:
-        """The command's exit status; the command is killed if it takes longer."""
+    def run(
+        self,
+        module: str,
+        words: Sequence[str],
+        cwd: Path,
+        timeout: float,
+        watch: Callable[[int, Path], None] = lambda *_: None,
+    ) -> Done:
+        """What the command leaves; it is killed if it takes longer.
+
+        Args:
+            watch: is given its process and the file that it prints to, while it runs.
+        """
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        pid = int(self._line())
-        alarm = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
-        alarm.start()
-        try:
-            return int(self._line())
-        finally:
-            alarm.cancel()
+        with tempfile.TemporaryDirectory() as folder:
+            printed = [Path(folder, name) for name in ("out", "err")]
+            for file in printed:
+                file.touch()
+            command = {
+                "module": module,
+                "words": words,
+                "folder": str(cwd),
+                "environment": _environment(),
+                "printed": [str(file) for file in printed],
+            }
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+            pid = int(self._line())
+            alarm = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+            alarm.start()
+            try:
+                watch(pid, printed[0])
+                status = int(self._line())
+            finally:
+                alarm.cancel()
+            return Done(status, *(file.read_text(encoding="utf-8") for file in printed))
 
     def _line(self) -> str:
         assert self.process.stdout is not None
@@ -92,25 +121,6 @@ class _Warm:
 @functools.cache
 def _warm() -> _Warm:
     return _Warm()
-
-
-def interrupt(module: str, *words: str, after: str) -> Done:
-    """The same, but with Ctrl-C once a line holds `after`; of what it printed, what came later."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", module, *words],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if after in line:
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=120)
-    return Done(process.returncode, out, err)
 
 
 SMALL_MODEL = [

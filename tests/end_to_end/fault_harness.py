@@ -97,6 +97,12 @@ class Session:
             raise self.ended_early()
         os.kill(self.pid, number)
 
+    def kill_group(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all that it has started in its group, as a terminal does."""
+        if not self.alive:
+            raise self.ended_early()
+        os.killpg(self.pid, number)
+
     def ended_early(self) -> Exception:
         """Why it is no more: Ray did not start in time, which happens on a busy machine, or a reason of its own."""
         words = f"exit status {self.process.exitcode}: {self.words()[-2500:]}"
@@ -224,7 +230,8 @@ class Snapshot:
 def snapshot(case: Case) -> Snapshot:
     """A finished study as it stands."""
     tables = gather(case.folder)
-    gathered = {name: _rows(getattr(tables, name)) for name in ("trials", "epochs", "samples")}
+    parts = {"trials": tables.trials, "epochs": tables.epochs, "samples": tables.samples.table()}
+    gathered = {name: _rows(table) for name, table in parts.items()}
     written = {
         f"{name}.parquet": _rows(pq.read_table(case.folder / "reports" / f"{name}.parquet"))
         for name in ("trials", "epochs", "samples", "importance", "rungs")

@@ -58,7 +58,7 @@ def killed_in_an_epoch(bench: Bench, reference: Snapshot) -> Case:
     case = bench.case()
     session = case.begin()
     case.until(lambda: case.trained()[-1:] != [] and case.trained()[-1][:2] >= (number, 2))
-    session.kill(signal.SIGINT)
+    session.kill(signal.SIGTERM)
     _expect(case, session.wait(), INTERRUPTED)
     session = case.resume()
     case.until(lambda: case.trained()[-1][:2] >= (number, EPOCHS - 1))
@@ -76,22 +76,17 @@ def killed(pid: int) -> bool:
     return True
 
 
-def sigint(lab: Lab) -> tuple[Case, int]:
-    return _told_to_end(lab, signal.SIGINT)
+def _told_to_end(number: signal.Signals) -> Callable[[Lab], tuple[Case, int]]:
+    def fault(lab: Lab) -> tuple[Case, int]:
+        case = lab.bench.case()
+        session = case.begin()
+        case.until(case.trains(lab.moment()))
+        session.kill_group(number)
+        _expect(case, session.wait(), INTERRUPTED)
+        case.finish()
+        return case, 0
 
-
-def sigterm(lab: Lab) -> tuple[Case, int]:
-    return _told_to_end(lab, signal.SIGTERM)
-
-
-def _told_to_end(lab: Lab, number: signal.Signals) -> tuple[Case, int]:
-    case = lab.bench.case()
-    session = case.begin()
-    case.until(case.trains(lab.moment()))
-    session.kill(number)
-    _expect(case, session.wait(), INTERRUPTED)
-    case.finish()
-    return case, 0
+    return fault
 
 
 def sigint_twice(lab: Lab) -> tuple[Case, int]:
@@ -342,9 +337,10 @@ def several_at_once(folder: Path, rng: random.Random) -> int:
 
 
 FAULTS: dict[str, Callable[[Lab], tuple[Case, int] | tuple[Case, int, Snapshot]]] = {
-    "SIGINT": sigint,
+    "SIGINT": _told_to_end(signal.SIGINT),
     "SIGINT twice": sigint_twice,
-    "SIGTERM": sigterm,
+    "SIGTERM": _told_to_end(signal.SIGTERM),
+    "SIGHUP": _told_to_end(signal.SIGHUP),
     "SIGTERM in an epoch longer than its grace": sigterm_in_a_long_epoch,
     "kill -9 of a trial as for want of memory": trial_killed_for_memory,
     "exception in a trial": _raised("exception"),

@@ -44,9 +44,8 @@ from tests.studies import metrics, samples, unloadable
 for variable, value in ENVIRONMENT.items():  # Ray reads it when it is imported, here before the search would
     os.environ.setdefault(variable, value)
 
-from search.engine import trial, tuning  # noqa: E402
-from search.engine.brought import checkpoints_at  # noqa: E402
-from search.engine.searcher import METRIC, METRICS, NOTE, NUMBER, SEED, SETTINGS, STEP  # noqa: E402
+from search.engine import keys, trial, tuning  # noqa: E402
+from search.engine.stored_checkpoints import checkpoints_at  # noqa: E402
 
 DROPOUT = "model.decoder.dropout"
 DAY = 86400.0
@@ -72,6 +71,7 @@ class Pretence:
     Attributes:
         trained: the file to which every epoch is written when its training begins: number, epoch, process.
         seconds: of an epoch.
+        held: a folder; a trial waits in an epoch as long as the file `hold-TRIAL-EPOCH` is in it.
         slow: a trial, an epoch and its seconds, the first time that it is trained.
         raises: a trial, an epoch, and what it raises (of `RAISED`); `once`: only the first time.
         full_after: events of this session, after which the disk with the journal is full.
@@ -80,6 +80,7 @@ class Pretence:
 
     trained: str
     seconds: float = 0.08
+    held: str | None = None
     slow: tuple[int, int, float] | None = None
     raises: tuple[int, int, str] | None = None
     once: bool = False
@@ -89,6 +90,7 @@ class Pretence:
 
 def drive(words: Sequence[str], pretence: Pretence, said: str) -> None:
     """Be the process of `python -m search.run WORDS`, with its words in the file `said`; never returns."""
+    os.setpgrp()  # as a shell begins a command
     out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -112,11 +114,13 @@ def pretended_trial(config: Mapping[str, Any], job: TrialJob, pretence: Pretence
 
 
 def _train(config: Mapping[str, Any], job: TrialJob, pretence: Pretence) -> None:
-    number, settings, seed = config[NUMBER], config[SETTINGS], config[SEED]
+    number, settings, seed = config[keys.NUMBER], config[keys.SETTINGS], config[keys.SEED]
     stored = None if job.study is None else checkpoints_at(job.study, config, job.scratch)
     reached, chain, notes = _restored(stored or trial._checkpoints(config))
     for epoch in range(reached + 1, job.base.train.epochs + 1):
         first_time = _write_down(Path(pretence.trained), number, epoch)
+        while pretence.held is not None and Path(pretence.held, f"hold-{number}-{epoch}").exists():
+            time.sleep(0.02)
         slow = pretence.slow is not None and pretence.slow[:2] == (number, epoch) and first_time
         time.sleep(pretence.slow[2] if slow and pretence.slow else pretence.seconds)
         if pretence.raises is not None and pretence.raises[:2] == (number, epoch) and (first_time or not pretence.once):
@@ -125,9 +129,9 @@ def _train(config: Mapping[str, Any], job: TrialJob, pretence: Pretence) -> None
         folder = Path(tempfile.mkdtemp(prefix="omr-trial-"))
         try:
             ser, link = _write_checkpoint(folder, epoch, chain, job, settings)
-            result = {STEP: epoch, METRIC: ser, METRICS: metrics(epoch, ser) | {"link": link}}
+            result = {keys.STEP: epoch, keys.METRIC: ser, keys.METRICS: metrics(epoch, ser) | {"link": link}}
             if notes:
-                result[NOTE] = "; ".join(notes)
+                result[keys.NOTE] = "; ".join(notes)
                 notes.clear()
             trial._tell(result, folder)
         finally:

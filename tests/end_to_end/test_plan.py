@@ -65,6 +65,7 @@ def test_a_corpus_that_is_not_prepared_is_judged_by_a_sample_that_goes_again(
         "data.limit=1000",
         "scheduler=none",
         "train.epochs=1000000",
+        "budget.trials=8",
         "budget.hours=0.5",
     )
     assert re.match(r"engraved-short: not prepared; about 1,000 staves, .* judged by 128 of them", lines["corpus"])

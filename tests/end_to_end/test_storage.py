@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from datasets.addresses import working_folder
 from datasets.corpus_storage import publish
 from datasets.shards import PreparedCorpus
-from datasets.storage import Remote, working_folder
+from datasets.storage import Remote
 from results.gather import gather
 from results.study import find_study
 from tests.end_to_end.fault_harness import Bench, Case, Session, loss, snapshot

@@ -154,7 +154,7 @@ def test_a_published_split_stands_though_the_music_is_in_another(
         ({"split": "published"}, "split=published: not an option of data=engraved, but of .*camera_primus"),
         (
             {"data": "cpms", "split": "publshed"},
-            r"split=publshed: no such split; there are .* \(did you mean published",
+            r"unknown split 'publshed'; choose .* \(did you mean published",
         ),
         ({"data": "cpms", "staff": "grand"}, "staff=grand: not with data=cpms, which has short, line, full"),
         ({"max_rejects": 1.5}, "`max_rejects` must be between 0 and 1"),

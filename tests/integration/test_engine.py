@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import tempfile
 import threading
 import time
 import urllib.error
@@ -45,49 +44,19 @@ from search.config import (
 )
 from search.console import Console
 from search.engine.cluster import Cluster, local_cluster
-from search.engine.trial import TrialJob
 from search.engine.tuning import Trainable, run_trials
 from search.outcome import Outcome
 from search.resources import concurrent_trials, trial_resources
 from search.rules import rungs
 from search.space import SearchSpace
 from tests.models import SMALL
+from tests.pretended import COMPLETE, DIES, DIVERGES, DROPOUT, MELTS, end_by_dropout
 from tests.processes import LOOPBACK, listening
 
 EPOCHS = 6
-TARGET = "model.decoder.dropout"
-COMPLETE, DIVERGES, RAISES, DIES_ONCE = 0.0, 0.1, 0.2, 0.3
-POINTS = {"complete": COMPLETE, "diverges": DIVERGES, "raises": RAISES, "dies": DIES_ONCE}
+POINTS = {"complete": COMPLETE, "diverges": DIVERGES, "raises": MELTS, "dies": DIES}
 BASE = 0.45
 JOB = {"job_name": "pretended: 10 trials", "study": "pretended"}
-
-
-def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
-    """Report a curve that the setting decides, and end as the setting says."""
-    from ray import tune
-
-    rate = config["settings"]["model.decoder.dropout"]
-    last = tune.get_checkpoint()
-    first = 1
-    if last is not None:
-        with last.as_directory() as folder:
-            first = int((Path(folder) / "epoch").read_text()) + 1
-    for epoch in range(first, job.base.train.epochs + 1):
-        if rate == 0.1 and epoch == 2:
-            tune.report({"epoch": epoch, "ser": 1e6, "diverged": "the loss is no longer finite"})
-            return
-        if rate == 0.2 and epoch == 2:
-            raise RuntimeError("the graphics card has melted")
-        if rate == 0.3 and epoch == 2 and last is None:
-            os._exit(1)
-        ser = 0.2 + rate + 0.5 / epoch
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "epoch").write_text(str(epoch))
-            (Path(folder) / "resume.pt").write_text("state")
-            metrics = {"epoch": float(epoch), "ser": ser, "samples_per_second": 50.0, "seconds": 1.0}
-            tune.report(
-                {"epoch": epoch, "ser": ser, "metrics": metrics}, checkpoint=tune.Checkpoint.from_directory(folder)
-            )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +66,7 @@ def cluster():  # type: ignore[no-untyped-def]
 
 
 def search(
-    cluster: Cluster, config: SearchConfig, resolution: int | None = None, trainable: Trainable = pretend
+    cluster: Cluster, config: SearchConfig, resolution: int | None = None, trainable: Trainable = end_by_dropout
 ) -> Outcome:
     """Run a search of such trials, with a study's record in its folder."""
     from results.provenance import collect
@@ -127,7 +96,7 @@ def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> Sea
         model=dataclasses.replace(SMALL, decoder=dataclasses.replace(SMALL.decoder, dropout=BASE)),
         train=TrainConfig(epochs=EPOCHS),
         space=SpaceConfig(
-            parameters={"dropout": ParameterConfig(target=TARGET, low=0.0, high=0.5)},
+            parameters={"dropout": ParameterConfig(target=DROPOUT, low=0.0, high=0.5)},
             points={name: PointConfig(origin=name, values={"dropout": rate}) for name, rate in points.items()},
         ),
         budget=BudgetConfig(trials=10),
@@ -178,7 +147,7 @@ def optuna_trials(study: Path) -> dict[float, optuna.trial.FrozenTrial]:
 
 def ends(study: Path) -> dict[float, str]:
     events = list(read(study / "events.jsonl"))
-    rates = {event.trial_id: event.params[TARGET] for event in events if isinstance(event, TrialStarted)}
+    rates = {event.trial_id: event.params[DROPOUT] for event in events if isinstance(event, TrialStarted)}
     return {rates[event.trial_id]: event.state for event in events if isinstance(event, TrialEnded)}  # type: ignore[misc]
 
 
@@ -188,8 +157,8 @@ def test_every_trial_ends_in_its_own_state(study: Path) -> None:
     assert states[BASE] == "completed"  # though nearly all others are better
     assert states[COMPLETE] == "completed"
     assert states[DIVERGES] == "diverged"
-    assert states[RAISES] == "failed"
-    assert states[DIES_ONCE] in ("completed", "pruned")
+    assert states[MELTS] == "failed"
+    assert states[DIES] in ("completed", "pruned")
     assert "pruned" in states.values()
     assert "running" not in set(gather(study).trials["state"].to_pylist())
 
@@ -208,7 +177,7 @@ def test_optuna_is_told_what_they_were(study: Path) -> None:
 def test_optuna_has_every_reported_value_of_a_pruned_trial(study: Path) -> None:
     reported: dict[float, dict[int, float]] = {}
     events = list(read(study / "events.jsonl"))
-    rates = {event.trial_id: event.params[TARGET] for event in events if isinstance(event, TrialStarted)}
+    rates = {event.trial_id: event.params[DROPOUT] for event in events if isinstance(event, TrialStarted)}
     for event in events:
         if isinstance(event, EpochReported):
             rate = rates[event.trial_id]
@@ -220,7 +189,7 @@ def test_optuna_has_every_reported_value_of_a_pruned_trial(study: Path) -> None:
 
 def test_a_trial_whose_process_died_went_on_from_its_checkpoint(study: Path) -> None:
     events = [event for event in read(study / "events.jsonl") if not isinstance(event, TrialEnded)]
-    starts = [e.trial_id for e in events if isinstance(e, TrialStarted) and e.params[TARGET] == DIES_ONCE]
+    starts = [e.trial_id for e in events if isinstance(e, TrialStarted) and e.params[DROPOUT] == DIES]
     assert len(starts) == 2  # both are in the record
     [trial_id] = set(starts)
     epochs = [int(e.metrics["epoch"]) for e in events if isinstance(e, EpochReported) and e.trial_id == trial_id]
@@ -236,7 +205,7 @@ def test_a_failed_trial_says_why(study: Path) -> None:
 
 def test_the_first_trials_are_the_base_and_the_spaces_points(study: Path) -> None:
     started = [event for event in read(study / "events.jsonl") if isinstance(event, TrialStarted)]
-    first = {event.number: (event.origin, event.params[TARGET]) for event in started}
+    first = {event.number: (event.origin, event.params[DROPOUT]) for event in started}
     assert [first[number] for number in range(5)] == [("base", BASE), *POINTS.items()]
     assert {first[number][0] for number in range(5, 10)} == {""}
 
@@ -299,7 +268,7 @@ def test_the_dashboard_has_the_study_as_a_job_and_tasks_named_after_the_trials(c
     [job] = answer(cluster, "/api/jobs/")
     assert job["metadata"] == JOB
     started = [event for event in read(study / "events.jsonl") if isinstance(event, TrialStarted)]
-    wanted = {f"{event.number:04d} dropout={event.params[TARGET]:.3g}" for event in started}
+    wanted = {f"{event.number:04d} dropout={event.params[DROPOUT]:.3g}" for event in started}
     tasks = answer(cluster, "/api/v0/tasks?detail=true&limit=1000")["data"]["result"]["result"]
     assert {task["name"] for task in tasks} >= wanted
     actors = answer(cluster, "/api/v0/actors?detail=true")["data"]["result"]["result"]

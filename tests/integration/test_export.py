@@ -118,7 +118,7 @@ def test_the_report_says_what_a_reader_asks(exported: Export) -> None:
         "| - | 1 | pruned | 1 | 10.0 % |",
         "| - | 3 | failed | 0 | - |  |",
         "reference   clef-G2",
-        "run 77, commit 9e2c1412, uncommitted changes",
+        "commit 9e2c1412 (the 77th), uncommitted changes",
         "`0123456789abcdef`",
         "2 x A GPU; A CPU, 2 cores; 8 GiB",
         "python predict.py staff.png",
@@ -182,7 +182,7 @@ def test_a_clear_difference_is_told_from_the_choice_of_pieces(empty: Path) -> No
 
 def test_two_trials_alike_are_not_told_apart(empty: Path) -> None:
     make_study(empty, [FakeTrial(0, (0.31,)), FakeTrial(1, (0.3,))])
-    assert "do not tell the two apart" in run(empty).verdict
+    assert "do not show which is better" in run(empty).verdict
 
 
 def test_without_the_rivals_samples_there_is_no_test(studies: Path) -> None:

@@ -72,7 +72,7 @@ def test_sums_and_peaks_are_over_the_epochs(study: Path) -> None:
 def test_intervals_come_from_the_last_samples(study: Path) -> None:
     tables = gather(study)
     for row in tables.trials.to_pylist():
-        samples = tables.samples.filter(pa.compute.field("trial_id") == row["trial_id"])
+        samples = tables.samples.of(row["trial_id"])
         ser = pa.compute.sum(samples["distance"]).as_py() / pa.compute.sum(samples["reference_length"]).as_py()
         assert row["ser_low"] < ser < row["ser_high"]
 
@@ -86,10 +86,10 @@ def test_samples_of_an_earlier_epoch_give_no_interval(study: Path) -> None:
 
 def test_an_empty_study_has_valid_empty_tables(tmp_path: Path) -> None:
     tables = gather(make_study(tmp_path, []))
-    assert (tables.trials.num_rows, tables.epochs.num_rows, tables.samples.num_rows) == (0, 0, 0)
+    assert (tables.trials.num_rows, tables.epochs.num_rows, len(tables.samples)) == (0, 0, 0)
     assert tables.trials.schema.names == [*TRIALS.names, "params.model.decoder.dropout"]
     assert tables.epochs.schema.equals(EPOCHS)
-    assert tables.samples.schema.equals(SAMPLES)
+    assert tables.samples.table().schema.equals(SAMPLES)
 
 
 def test_a_study_may_be_gathered_at_every_moment(tmp_path: Path) -> None:
@@ -110,8 +110,9 @@ def test_what_the_driver_keeps_gives_the_tables_of_the_journal(tmp_path: Path) -
         kept.add(event)
         StandingEpochs(kept)  # looking at it on the way changes nothing
     told, whole = gather(folder, kept), gather(folder)
-    for name in ("trials", "epochs", "samples"):
+    for name in ("trials", "epochs"):
         assert getattr(told, name).equals(getattr(whole, name), check_metadata=True)
+    assert told.samples.table().equals(whole.samples.table())
 
 
 def test_a_study_stands_as_its_reports_say_until_something_happens(
@@ -185,18 +186,42 @@ def test_a_lost_checkpoint_is_counted_and_passed_over(study: Path, damage: str) 
         (checkpoint / "samples.parquet").write_bytes(b"PAR1")
     tables = gather(study)
     assert tables.missing_samples == 1
-    assert set(column(tables.samples, "trial_id")) == {"fake_00001"}
+    assert set(tables.samples.epochs) == {"fake_00001"}
     assert column(tables.trials, "ser_low")[0] is None
+
+
+@pytest.mark.parametrize("rows", [10, 30, 10_000])
+def test_what_was_read_outlives_the_checkpoints_in_the_report(tmp_path: Path, rows: int) -> None:
+    """However the trials, of 24 staves each, fall into its row groups: several in one, or one in several."""
+    trials = [FakeTrial(number, (0.6, 0.3 + number / 20)) for number in range(5)]
+    folder = make_study(tmp_path, trials)
+    before = write_reports(folder)
+    whole, report = before.samples.table(), folder / "reports" / "samples.parquet"
+    pq.write_table(pq.read_table(report), report, row_group_size=rows)
+    for trial in trials[:4]:
+        shutil.rmtree(folder / checkpoint_of(trial))
+    for tables in (gather(folder), write_reports(folder), before):
+        assert tables.samples.table().equals(whole)
+    assert gather(folder).trials.equals(before.trials)
+    Journal(folder / "events.jsonl").append(EpochReported(trials[0].trial_id, metrics(3, 0.2), "gone", 0.0))
+    assert gather(folder).missing_samples == 1  # what the report has is of an earlier epoch
+
+
+def test_a_damaged_report_is_passed_over(study: Path) -> None:
+    write_reports(study)
+    shutil.rmtree(study / checkpoint_of(FakeTrial(0, ())))
+    (study / "reports" / "samples.parquet").write_bytes(b"PAR1 and no more")
+    assert set(gather(study).samples.epochs) == {"fake_00001"}
 
 
 def test_samples_of_before_confidences_were_kept_are_read(study: Path) -> None:
     old, new = (study / checkpoint_of(FakeTrial(number, ())) / "samples.parquet" for number in (0, 1))
     pq.write_table(pq.read_table(old).drop_columns(["confidences"]), old)
     samples = gather(study).samples
-    assert samples.schema.equals(SAMPLES)
-    kept = samples.filter(pa.compute.field("trial_id") == "fake_00001")["confidences"]
-    assert kept.to_pylist() == pq.read_table(new)["confidences"].to_pylist()
-    assert samples["confidences"].null_count == len(samples) - len(kept) > 0
+    assert samples.of("fake_00001")["confidences"].to_pylist() == pq.read_table(new)["confidences"].to_pylist()
+    without = samples.of("fake_00000")
+    assert without.schema.equals(SAMPLES)
+    assert without["confidences"].null_count == len(without) > 0
 
 
 def test_a_checkpoint_may_lie_outside_the_study(tmp_path: Path, study: Path) -> None:
@@ -246,7 +271,7 @@ def test_pandas_duckdb_and_pyarrow_read_the_same(tmp_path: Path) -> None:
     written = write_reports(folder)
     for name in ("trials", "epochs", "samples"):
         file = folder / "reports" / f"{name}.parquet"
-        table = getattr(written, name)
+        table = written.samples.table() if name == "samples" else getattr(written, name)
         assert pq.read_table(file).equals(table)
         pd.testing.assert_frame_equal(pd.read_parquet(file), table.to_pandas())
         fetched = duckdb.sql(f"from '{file}'").fetchall()

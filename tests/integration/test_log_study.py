@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.storage import ADDRESS_FILE
+from datasets.addresses import ADDRESS_FILE
 from results.evidence import decisions_of
 from results.gather import gather
 from results.journal import SessionEnded, SessionStarted, to_line
@@ -36,7 +36,7 @@ def test_a_finished_study_says_all_that_the_log_is_to_hold(studies: Path) -> Non
     assert entry.date == datetime.date(2023, 11, 14)
     assert entry.hours == round((HEAD_START + 2 * 1000 + 61) / 3600, 2)  # until trial 2 has ended
     assert entry.command == "python -m search.run space=dropout 'study=a b'"
-    assert entry.code == "run 77, commit 9e2c1412, uncommitted changes"
+    assert entry.code == "commit 9e2c1412 (the 77th), uncommitted changes"
     assert entry.corpus == "engraved 0123456789ab"
     assert entry.trials == "3: 2 completed, 1 pruned"
     assert entry.best == {"model.decoder.dropout": 0.1}

@@ -18,6 +18,7 @@ from datasets.inspect import InspectConfig
 from datasets.inspect import run as inspect
 from datasets.manifest import FILE_NAME, Manifest
 from datasets.mixture import MIXTURES, mix, parts_of
+from datasets.pixels import pictures_of
 from datasets.prepare import prepare, summary
 from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
@@ -74,8 +75,8 @@ def test_a_mixture_of_the_moment_is_the_same_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"data": "cpms+nosuch"}, "data=nosuch: no such data; there are"),
-        ({"data": "cpms+"}, "data=: no such data"),
+        ({"data": "cpms+nosuch"}, "unknown data 'nosuch'; choose"),
+        ({"data": "cpms+"}, "unknown data ''"),
         ({"data": "cpms+engraved+cpms"}, "cpms is named twice"),
         ({"data": "cpms+engraved", "mei": "yes"}, "mei=yes: not an option of any of cpms, engraved"),
         ({"data": "cpms+engraved", "root": "/nowhere"}, "by the names cpms, engraved; it holds none of them"),
@@ -153,6 +154,16 @@ def test_a_part_that_was_prepared_anew_is_told_and_makes_the_mixture_anew(
     assert again.manifest.content_hash != mixture.manifest.content_hash
     assert len(again.staves("train")) == len(mixture.staves("train")) - 5
     PreparedCorpus.open(again.path)
+
+
+def test_a_mixture_made_anew_leaves_no_pictures_of_the_old_one(
+    mixture: PreparedCorpus, home: Path, corpus: PreparedCorpus
+) -> None:
+    assert pictures_of(mixture.staves("train")) is not None
+    shutil.rmtree(home / "cpms-short")
+    write_corpus(home, "cpms", of_source(corpus, "cpms", slice(20, 25), slice(3, 6)))
+    again = prepare(config(home), quiet=True)
+    assert [path.name for path in again.path.iterdir()] == [FILE_NAME]
 
 
 def test_a_part_of_the_same_staves_in_other_bytes_makes_the_mixture_anew(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -40,7 +39,7 @@ def new_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made: list[Any] = []
 
     def make(nodes: int, dashboard: bool = False) -> Any:
-        head = {"num_cpus": int(nodes == 0), "include_dashboard": dashboard, "dashboard_port": free_port()}
+        head = {"num_cpus": int(nodes == 0), "include_dashboard": dashboard, "dashboard_port": 0}
         made.append(Cluster(initialize_head=True, head_node_args=head))
         for _ in range(nodes):
             made[-1].add_node(num_cpus=1, wait=False)
@@ -56,63 +55,45 @@ def new_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         gc.collect()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def attach(cluster: Any) -> list[str]:
     return ["cluster=attach", f"cluster.address={cluster.address}", "cluster.upload=false"]
 
 
-@pytest.fixture(scope="module")
-def unhurt(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
-    """The same search on one machine, one trial after another; it runs beside the first test."""
-    with searching(Search(tmp_path_factory.mktemp("unhurt") / "one", corpora, 0.05)) as search:
-        search.begin("cluster.cpus=1", "cluster.gpus=0", "cluster.dashboard=false")
-        yield search
-
-
-def test_a_node_dies_another_joins_and_nothing_is_lost_or_twice(
-    new_cluster: Any, unhurt: Search, corpora: Path, tmp_path: Path
+def test_a_node_dies_others_join_then_the_head_dies_and_nothing_is_lost_or_twice(
+    new_cluster: Any, corpora: Path, tmp_path: Path
 ) -> None:
-    cluster = new_cluster(2)
-    with searching(Search(tmp_path / "many", corpora, 0.6)) as search:
-        search.begin(*attach(cluster))
-        search.until(lambda: len({number for number, _ in search.trained()}) >= 2 and len(search.trained()) >= 4)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)  # a trial is on it
-        search.until(lambda: "node lost" in search.words())
-        cluster.add_node(num_cpus=1, wait=False)
-        cluster.add_node(num_cpus=1, wait=False)
-        search.until(lambda: "3 trials at a time" in search.words())
-        assert search.wait() == 0, search.words()[-3000:]
-    assert unhurt.wait() == 0, unhurt.words()[-3000:]
-    assert search.tables() == unhurt.tables()
-    assert [row["state"] for row in search.tables()[0]] == ["completed"] * TRIALS
-    again = len(search.trained()) - TRIALS * EPOCHS
-    assert 0 <= again <= 2  # the epoch that the node died in, and one that was over but not yet told
-    assert "crashed and goes on from its checkpoint" in search.words()  # though trial.retries=0
-
-
-def test_the_head_dies_and_the_search_goes_on_with_another(
-    new_cluster: Any, unhurt: Search, corpora: Path, tmp_path: Path
-) -> None:
-    first = new_cluster(2)
-    with searching(Search(tmp_path / "headless", corpora, 0.3)) as search:
+    """Against the same search on one machine, one trial after another, which runs beside it."""
+    alone, first = Search(tmp_path / "alone", corpora, 0.05), new_cluster(2)
+    with searching(Search(tmp_path / "many", corpora, 0.05)) as search, searching(alone):
+        search.hold((0, 4), (1, 4))
         search.begin(*attach(first))
-        search.until(lambda: len(search.trained()) >= 6)
+        search.until(lambda: {(0, 4), (1, 4)} <= set(search.trained()))  # one on each node
+        alone.begin("cluster.cpus=1", "cluster.gpus=0", "cluster.dashboard=false")
+        first.remove_node(next(iter(first.worker_nodes)), allow_graceful=False)
+        search.until(lambda: "node lost" in search.words())
+        first.add_node(num_cpus=1, wait=False)
+        first.add_node(num_cpus=1, wait=False)
+        search.until(lambda: "3 trials at a time" in search.words())
+
+        search.hold((3, 3), (4, 3), (5, 3))
+        search.go_on(0, 1)
+        search.until(lambda: {(3, 3), (4, 3), (5, 3)} <= set(search.trained()))  # all three at once
+        assert "crashed and goes on from its checkpoint" in search.words()  # though trial.retries=0
         first.head_node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
         assert search.wait() == 2, search.words()[-3000:]
         assert f"the head of the cluster at {first.address} is gone" in search.words()
         assert "go on with: python -m search.run resume=mine" in search.words()
-        before = len(search.trained())
+
+        first.shutdown()  # or what it left would train on
         second = new_cluster(2)
+        search.go_on(3, 4, 5)
         search.resume("force=true", *attach(second))  # the code may be edited while its tests run
         assert search.wait() == 0, search.words()[-3000:]
-    assert unhurt.wait() == 0, unhurt.words()[-3000:]
-    assert search.tables() == unhurt.tables()
-    assert before < TRIALS * EPOCHS <= len(search.trained()) <= TRIALS * EPOCHS + 4  # two that ran, as above
+        assert alone.wait() == 0, alone.words()[-3000:]
+    assert search.tables() == alone.tables()
+    assert [row["state"] for row in search.tables()[0]] == ["completed"] * TRIALS
+    again = len(search.trained()) - TRIALS * EPOCHS
+    assert 1 <= again <= 4  # the epochs that the node and the head died in, and no other
 
 
 def test_a_folder_that_a_node_does_not_share_is_named_before_the_first_trial(new_cluster: Any, tmp_path: Path) -> None:
@@ -179,7 +160,7 @@ def test_a_job_knows_its_code_and_ends_gracefully(new_cluster: Any, corpora: Pat
         assert time.monotonic() < patience, search.words() + ray_job("logs", "one")[-3000:]
         time.sleep(0.1)
     ray_job("stop", "one")
-    assert "told to end: epochs that take longer" in search.words()
+    assert "s to finish their epoch" in search.words()
     assert "Go on with: python -m search.run resume=mine" in search.words()
     [*_, last] = read(search.folder / "events.jsonl")
     assert isinstance(last, SessionEnded)

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from datasets import corpus_storage
+from datasets.addresses import working_folder
 from datasets.corpus_storage import bring, corpus_folder, publish
 from datasets.errors import ConfigError, CorpusError, StorageError
 from datasets.mixture import mix
 from datasets.prepare import prepare
 from datasets.prepare_config import PrepareConfig
 from datasets.shards import PreparedCorpus
-from datasets.storage import Remote, working_folder
+from datasets.storage import Remote
 from results.study import find_study
 from results.working_copy import opened_study
-from search.engine.kept import kept_corpus
+from search.engine.corpus_cache import kept_corpus
 from search.lock import driving
 from tests.stores import Store, object_store
 from tests.studies import FakeTrial, make_study
@@ -71,9 +72,13 @@ def test_overwriting_replaces_it_everywhere(corpora_at: str, tmp_path: Path, mon
     machine(tmp_path, monkeypatch, "second")
     assert PreparedCorpus.open(f"{corpora_at}/engraved-short").manifest.staves == 6
     machine(tmp_path, monkeypatch, "first")
-    prepare(config(corpora_at, limit=8, overwrite=True), quiet=True)
+    there = Remote.of(f"{corpora_at}/engraved-short")
+    there.write("train-0099.arrow", b"of a corpus with more shards")
+    there.write("notes.txt", b"somebody's own")
+    made = prepare(config(corpora_at, limit=8, overwrite=True), quiet=True)
     machine(tmp_path, monkeypatch, "second")
     assert PreparedCorpus.open(f"{corpora_at}/engraved-short").manifest.staves == 8
+    assert there.files().keys() == {"notes.txt", *(path.name for path in made.path.iterdir())}
 
 
 def test_trials_that_begin_at_once_wait_for_one_download(

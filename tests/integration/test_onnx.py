@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -165,3 +166,20 @@ def test_a_truncated_graph_and_no_graph_are_refused(exported: tuple[TrOMR, Path]
         OnnxReader(copied)
     with pytest.raises(CheckpointError, match=f"it has no {DESCRIPTION}"):
         OnnxReader(tmp_path)
+
+
+def test_a_gpu_that_onnxruntime_cannot_start_is_no_secret(
+    exported: tuple[TrOMR, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It logs why, and reads on the CPU."""
+    gpu = "CUDAExecutionProvider"
+    opened = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [gpu, "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, **_: opened(path, options, ["CPUExecutionProvider"]),
+    )
+    with pytest.raises(ConfigError, match=f"cannot start {gpu} here, and would read with CPUExecutionProvider"):
+        OnnxReader(exported[1], providers=[gpu])
+    OnnxReader(exported[1])  # nobody asked for a GPU

@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from results.journal import TrialEnded, TrialStarted
 from search.config import BudgetConfig, ClusterConfig, SchedulerConfig, TrialConfig
 from search.engine.cluster import Cluster, local_cluster
-from search.engine.trial import TrialJob
 from search.outcome import Outcome
 from tests.driven import events, stories
 from tests.integration.test_engine import EPOCHS, search, ten_trials
-
-HUNGRY, GREEDY = 0.2, 0.4  # the dropouts of the trial that needs more memory than its share, and than there is
-
-
-def pretend(config: Mapping[str, Any], job: TrialJob) -> None:
-    """Train as the shared trainer would, but that a setting runs out of memory beside others, and one even alone."""
-    from ray import tune
-
-    from search.engine import trial
-
-    def train(config: Mapping[str, Any], job: TrialJob) -> None:
-        rate, alone = config["settings"]["model.decoder.dropout"], config.get("alone", False)
-        reached = max((int(Path(one).name.rpartition("_")[2]) for one in config["checkpoints"]), default=-1) + 1
-        for epoch in range(reached + 1, job.base.train.epochs + 1):
-            began = time.time()
-            _meet(Path(job.scratch).parent, config["number"], seconds=60 if epoch == 1 and not alone else 0)
-            if epoch == 3 and (rate == GREEDY or (rate == HUNGRY and not alone)):
-                import torch
-
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-            with (Path(job.scratch).parent / "spans.jsonl").open("a", encoding="utf-8") as file:
-                said = {
-                    "number": config["number"],
-                    "alone": alone,
-                    "pid": os.getpid(),
-                    "from": began,
-                    "to": time.time(),
-                }
-                file.write(json.dumps(said) + "\n")
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / "resume.pt").write_text("state")
-                numbers = {"epoch": float(epoch), "ser": 0.2 + rate / epoch, "samples_per_second": 50.0, "seconds": 1.0}
-                result = {"epoch": epoch, "ser": numbers["ser"], "metrics": numbers}
-                tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
-
-    trial._train = train
-    trial.train_trial(config, job)
-
-
-def _meet(folder: Path, number: int, seconds: float) -> None:
-    """The first two trials wait for each other, so that they do run side by side."""
-    (folder / f"begun-{number}").touch()
-    until = time.time() + seconds
-    while number < 2 and time.time() < until and len(list(folder.glob("begun-*"))) < 2:
-        time.sleep(0.02)
-    time.sleep(0.05)
+from tests.pretended import GREEDY, HUNGRY, run_out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +31,7 @@ def test_who_runs_out_of_memory_beside_others_goes_on_alone(cluster: Cluster, tm
         scheduler=SchedulerConfig(name="none"),
         trial=TrialConfig(gpus=0.5, cpus=1),
     )
-    assert search(cluster, config, trainable=pretend) == Outcome.FINISHED
+    assert search(cluster, config, trainable=run_out_of_memory) == Outcome.FINISHED
     end = stories(config.folder())
     assert [end[number].state for number in sorted(end)] == ["completed", "completed", "failed"]
     happened = events(config.folder())

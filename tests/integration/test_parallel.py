@@ -17,7 +17,7 @@ from omr_model import checkpoint
 from omr_model import trainer as trainer_module
 from omr_model.compiled import compile_regions
 from omr_model.config import LossConfig, TokenWeights, TrainingConfig
-from omr_model.parallel import ALONE, Parallel, StoppedError
+from omr_model.parallel import BY_ITSELF, Parallel, StoppedError
 from omr_model.trainer import EpochRecord, Trainer
 from tests.integration.test_training import GROUP_NORM, numbers
 from tests.models import SMALL, training
@@ -99,7 +99,7 @@ def go_on(parallel: Parallel, config: TrainingConfig, corpus: Path, kept: Path) 
 def test_the_gradient_is_one_processs(
     pair: Ranks, corpus: PreparedCorpus, config: TrainingConfig, tolerance: float
 ) -> None:
-    alone = first_step(ALONE, config, corpus.path)
+    alone = first_step(BY_ITSELF, config, corpus.path)
     shares = pair.run(first_step, config, corpus.path)
     scale = float(alone.gradient.abs().max())
     for share in shares:
@@ -112,7 +112,7 @@ def test_the_gradient_is_one_processs(
 
 def test_a_training_of_two_is_one_processs(pair: Ranks, corpus: PreparedCorpus) -> None:
     config = training(SMALL, epochs=2, staves_per_epoch=32, validation_staves=5)  # which do not divide by two
-    alone = train(ALONE, config, corpus.path)
+    alone = train(BY_ITSELF, config, corpus.path)
     first, second = pair.run(train, config, corpus.path)
     assert first == second
     for one, two in zip(alone, first, strict=True):
@@ -125,7 +125,7 @@ def test_it_goes_on_to_the_same_numbers_and_also_alone(pair: Ranks, corpus: Prep
     assert uninterrupted == other
     for rest, notes in pair.run(go_on, config, corpus.path, tmp_path / "kept"):
         assert (rest, notes) == (uninterrupted[1:], ())
-    rest, notes = go_on(ALONE, config, corpus.path, tmp_path / "kept")
+    rest, notes = go_on(BY_ITSELF, config, corpus.path, tmp_path / "kept")
     assert notes == ("2 processes had trained it, 1 go on: dropout is drawn differently",)
     assert rest[0]["epoch"] == 2
     assert rest[0]["train_loss"] == pytest.approx(uninterrupted[1]["train_loss"], rel=0.1)
@@ -133,7 +133,7 @@ def test_it_goes_on_to_the_same_numbers_and_also_alone(pair: Ranks, corpus: Prep
 
 def test_two_go_on_with_what_one_has_trained(pair: Ranks, corpus: PreparedCorpus, tmp_path: Path) -> None:
     config = training(GROUP, epochs=2)
-    alone = train(ALONE, config, corpus.path, tmp_path / "kept")
+    alone = train(BY_ITSELF, config, corpus.path, tmp_path / "kept")
     for rest, notes in pair.run(go_on, config, corpus.path, tmp_path / "kept"):
         assert notes == ("1 processes had trained it, 2 go on: dropout is drawn differently",)
         assert close(alone[1], rest[0])
@@ -156,7 +156,7 @@ def random_numbers(parallel: Parallel, config: TrainingConfig, corpus: Path) -> 
 def test_each_draws_its_own_dropout_from_the_same_weights(pair: Ranks, corpus: PreparedCorpus) -> None:
     config = training(GROUP)
     first, second = pair.run(random_numbers, config, corpus.path)
-    assert first == random_numbers(ALONE, config, corpus.path)
+    assert first == random_numbers(BY_ITSELF, config, corpus.path)
     assert first != second
 
 
@@ -213,6 +213,6 @@ def first_step_compiled(parallel: Parallel, config: TrainingConfig, corpus: Path
 
 def test_compiled_blocks_are_shared_too(pair: Ranks, corpus: PreparedCorpus) -> None:
     config = training(SMALL, compile=True)
-    alone = first_step(ALONE, training(SMALL), corpus.path)
+    alone = first_step(BY_ITSELF, training(SMALL), corpus.path)
     for share in pair.run(first_step_compiled, config, corpus.path):
         assert float((share.gradient - alone.gradient).abs().max()) < 1e-5 * float(alone.gradient.abs().max())

@@ -135,8 +135,8 @@ def test_a_source_without_one_staff_is_an_error(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ({"data": "engravd"}, r"data=engravd: no such data; there are .*did you mean engraved"),
-        ({"staff": "tiny"}, "staff=tiny: no such staff; there are auto, short, line, full"),
+        ({"data": "engravd"}, r"unknown data 'engravd'; choose .*did you mean engraved"),
+        ({"staff": "tiny"}, "unknown staff 'tiny'; choose auto, short, line, full"),
         ({"limit": 0}, "`limit` must be at least 1, but got 0"),
         ({"workers": 0}, "`workers` must be at least 1"),
     ],

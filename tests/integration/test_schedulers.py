@@ -115,6 +115,7 @@ def run(
     base: TrainingConfig = BASE,
     interval: int = 2,
     corpus: Path | None = None,
+    cpus: int | None = None,
 ) -> Story:
     config = SearchConfig(
         study=scheduler,
@@ -125,7 +126,7 @@ def run(
         budget=BudgetConfig(trials=1 + len(first)),
         confirm=ConfirmConfig(top=0),
         scheduler=SchedulerConfig(name=scheduler, grace_epochs=interval),
-        trial=TrialConfig(retries=1),
+        trial=TrialConfig(retries=1, cpus=cpus),
         paths=PathsConfig(studies=str(studies)),
     )
     space = SearchSpace(config.space, config.training())
@@ -350,7 +351,9 @@ def test_pbt_goes_on_with_the_real_trainer(cluster: Cluster, corpus: PreparedCor
     base = training(epochs=2, learning_rate=3e-3)
     worse = points(1e-7)
     worse["rate_1e-07"].values["depth"] = 2
-    story = run(cluster, tmp_path, "pbt", worse, train_and_pretend_ser, base=base, interval=1, corpus=corpus.path)
+    story = run(
+        cluster, tmp_path, "pbt", worse, train_and_pretend_ser, base=base, interval=1, corpus=corpus.path, cpus=2
+    )  # one after the other, in one process that imports torch
     assert set(story.states.values()) == {"completed"}
     [(number, donor, epoch, _, after)] = exchanges(story)
     assert (number, donor, epoch) == (1, 0, 1)

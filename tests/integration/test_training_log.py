@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from datasets.addresses import joined
 from datasets.errors import ConfigError, LogError, StudyError
 from results.gather import gather
 from results.log_format import format_log
@@ -72,6 +74,14 @@ def test_nothing_is_left_beside_the_log_but_its_lock(log: Path, studies: Path) -
     assert beside == {"LOG.md", ".LOG.md.lock"}
     ignored = subprocess.run(["git", "check-ignore", "--quiet", ".LOG.md.lock"], cwd=ROOT, check=False)
     assert ignored.returncode in (0, 128)  # 128: not a git checkout
+
+
+def test_how_to_go_on_is_said_with_the_address_of_a_study_that_has_one(log: Path, studies: Path) -> None:
+    log.write_text("## Run 3\n\n- Date: soon\n")
+    there = "s3://bucket/omr/studies?endpoint_override=h:1"
+    entry = dataclasses.replace(study_entry(studies / "demo"), folder=joined(there, "demo"))
+    with pytest.raises(LogError, match=re.escape(f"add study=demo '{f'studies={there}'}' log={log}")):
+        add_entry(log, entry)
 
 
 def test_a_damaged_log_stays_as_it_is_and_says_how_to_go_on(log: Path, studies: Path) -> None:
@@ -162,16 +172,21 @@ def test_a_rating_is_a_number(studies: Path, value: float) -> None:
     assert read_manual(studies / "demo") == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"fake_00000": "good"}', '{"fake_00000": null}'])
-def test_damaged_ratings_are_named(studies: Path, text: str) -> None:
-    (studies / "demo" / "manual.json").write_text(text)
-    with pytest.raises(StudyError, match=r"manual\.json is damaged"):
+DAMAGED = [("manual.json", text) for text in ("", "[]", '{"fake_00000": "good"}', '{"fake_00000": null}')]
+DAMAGED += [("manual/fake_00000.json", text) for text in ("", "[]", '"good"', "null")]
+
+
+@pytest.mark.parametrize(("name", "text"), DAMAGED)
+def test_damaged_ratings_are_named(studies: Path, name: str, text: str) -> None:
+    (studies / "demo" / "manual").mkdir()
+    (studies / "demo" / name).write_text(text)
+    with pytest.raises(StudyError, match=f"{re.escape(name)} is damaged"):
         gather(studies / "demo")
 
 
 def test_one_command_brings_a_rating_into_log_and_tables(log: Path, studies: Path) -> None:
     assert run("add", "study=demo", "manual=13.7", log=log, studies=studies) == 0
-    assert json.loads((studies / "demo" / "manual.json").read_text()) == {"fake_00001": 13.7}
+    assert json.loads((studies / "demo" / "manual" / "fake_00001.json").read_text()) == 13.7
     table = pq.read_table(studies / "demo" / "reports" / "trials.parquet")
     assert table["manual"].to_pylist() == [None, 13.7, None]
     [study] = read_log(log).studies()
@@ -219,7 +234,7 @@ def test_a_study_is_added_and_renewed_and_keeps_its_rating(log: Path, studies: P
     for name in ("demo", "other"):
         assert run("add", f"study={name}", log=log, studies=studies) == 0
     assert run("add", "study=demo", "manual=13.7", log=log, studies=studies) == 0
-    (studies / "demo" / "manual.json").unlink()
+    (studies / "demo" / "manual" / "fake_00001.json").unlink()
     assert run("add", "study=demo", log=log, studies=studies) == 0
     assert [(study.name, study.state.split(":")[0], study.manual) for study in read_log(log).studies()] == [
         ("other", "aborted", None),
@@ -324,8 +339,8 @@ def test_a_missing_log_is_named(verb: str, studies: Path, capsys: pytest.Capture
     ("words", "message"),
     [
         ([], "error: name a verb first; there are list, show, add, check"),
-        (["lst"], "error: verb=lst: no such verb; there are list, show, add, check (did you mean list?)"),
-        (["run=56"], "error: verb=run=56: no such verb"),
+        (["lst"], "error: unknown verb 'lst'; choose list, show, add, check (did you mean list?)"),
+        (["run=56"], "error: unknown verb 'run=56'"),
     ],
 )
 def test_a_missing_verb_names_them_all(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

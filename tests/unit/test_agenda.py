@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from search import chronicle
+from results.journal import TrialStarted
+from search import agenda, chronicle
 from search.config import BudgetConfig, ConfirmConfig, SamplerConfig, SchedulerConfig, SearchConfig
 from search.outcome import Outcome
 from tests.driven import EPOCHS, RATE, Session, curve, cut, events, search_config, steps, stories, told, trained
@@ -153,6 +155,52 @@ def test_repeats_that_were_cut_off_go_on(
     Session(config, curve=base_is_bad, samples=True).run()
     assert stories(config.folder()) == stories(confirmed.folder())
     assert len(trained(config.folder())) == len(trained(confirmed.folder()))
+
+
+@pytest.fixture
+def unread(confirmed: SearchConfig, tmp_path: Path) -> tuple[Session, Path]:
+    """That search before its first repeat, and where the samples of a trial should be: they are still at an address."""
+    config = search_config(tmp_path, **CONFIRMED)
+    begun = [isinstance(one, TrialStarted) and one.repeats is not None for one in events(confirmed.folder())]
+    cut(confirmed.folder(), config, begun.index(True), samples=True)
+    samples = next(config.folder().glob("tune/*/trial-0000/checkpoint_*6/samples.parquet"))
+    samples.rename(tmp_path / samples.name)
+    shutil.rmtree(config.folder() / "reports")  # which are of the end, and have them
+    return Session(config, curve=base_is_bad, samples=True), samples
+
+
+def test_a_store_that_fails_for_a_moment_costs_no_verdict(
+    unread: tuple[Session, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session, samples), clock, tries = unread, [1000.0], []
+
+    def settle() -> None:
+        tries.append(clock[0])
+        if len(tries) == 3:
+            (tmp_path / samples.name).rename(samples)
+
+    session.agenda.settle = settle
+    monkeypatch.setattr(agenda.time, "monotonic", lambda: clock[0])
+    while (assignment := session.agenda.next()) is None:
+        assert not session.agenda.over
+        clock[0] += 1.0
+        assert clock[0] < 1000.0 + agenda.SECONDS_FOR_SAMPLES
+    assert assignment.repeats == 0
+    assert len(tries) == 3
+    assert clock[0] == 1000.0 + 2 * agenda.SECONDS_BETWEEN_TRIES, "Tune asks all the time, and the store is not"
+
+
+def test_samples_that_are_gone_are_not_waited_for_without_end(
+    unread: tuple[Session, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session, _), clock = unread, [1000.0]
+    session.agenda.settle = lambda: None
+    monkeypatch.setattr(agenda.time, "monotonic", lambda: clock[0])
+    assert session.agenda.next() is None
+    assert not session.agenda.over
+    clock[0] += agenda.SECONDS_FOR_SAMPLES
+    assert session.agenda.next() is None
+    assert session.agenda.over
 
 
 def test_what_a_rule_changes_about_itself_is_said(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +19,14 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.tune.experiment import Trial
 
 from datasets.errors import ConfigError
-from search.config import ClusterConfig, PathsConfig, SearchConfig, TrialConfig
+from search.chronicle import Chronicle
+from search.config import BudgetConfig, ClusterConfig, PathsConfig, SearchConfig, TrialConfig
 from search.engine import attached, elastic
 from search.engine.attached import head_is_gone
 from search.engine.cluster import Cluster, Witness
 from search.engine.elastic import MOST_DEATHS, Elastic, nodes_may_die
-from search.engine.nodes import NEEDED, Answer, Node, _looker, _no_code, _other, _unseen
+from search.engine.nodes import NEEDED, Answer, Node, UnfitError, _looker, _no_code, _other, _unseen
+from search.engine.stop import Stop
 from search.resources import Machine, Machines, concurrent_trials, trial_resources
 from search.resume import _on_cluster
 from search.runtime_env import check_paths_last, excluded, passed
@@ -34,7 +37,7 @@ SHARE = st.builds(Machine, st.integers(0, 64), st.integers(0, 8))
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "atach"}, "cluster=atach.*attach"),
+        ({"name": "atach"}, "cluster 'atach'.*attach"),
         ({"address": "10.0.0.1:6379"}, "only cluster=attach joins"),
         ({"name": "attach", "address": "ray://10.0.0.1:10001"}, "there are HOST:PORT.*ray job submit"),
         ({"name": "attach", "address": "10.0.0.1"}, "there are HOST:PORT, such as .*auto"),
@@ -193,18 +196,25 @@ def test_a_node_looks_for_what_it_is_told_to(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
 
 
+A, B = Node("1", "a", Machine(4, 0)), Node("2", "b", Machine(8, 0))
+
+
 class Growing:
     """A cluster whose nodes are a list, and what `Elastic` does about it."""
 
-    def __init__(self, check: Any = lambda _: ()) -> None:
-        self.nodes = [Node("1", "a", Machine(4, 0))]
+    def __init__(self, tmp_path: Path, check: Any = lambda _: ()) -> None:
+        self.nodes = [A]
         self.now = 0.0
         self.said: list[str] = []
         self.limiter: Any = SimpleNamespace(max_concurrent=4)
+        self.stop = Stop(BudgetConfig(), Chronicle(tmp_path))
         self.elastic = Elastic(
             self.limiter,
             lambda shares: sum(share.cpus for share in shares),
             check,
+            [A],
+            "mine",
+            self.stop,
             self.said.append,
             lambda: self.nodes,
             lambda: self.now,
@@ -214,22 +224,39 @@ class Growing:
         self.now += elastic.SECONDS_BETWEEN_LOOKS
         self.elastic.on_step_end(0, [])
 
-    def wait(self, text: str) -> None:
+    def wait(self, done: Callable[[], bool]) -> None:
         until = time.monotonic() + 10
-        while not any(text in line for line in self.said):
+        while not done():
             assert time.monotonic() < until, self.said
             self.elastic.on_step_end(0, [])
             time.sleep(0.01)
 
+    def wait_for(self, text: str) -> None:
+        self.wait(lambda: any(text in line for line in self.said))
 
-def test_trials_follow_the_nodes() -> None:
-    growing = Growing(lambda nodes: [f"{node.name} is checked" for node in nodes])
+
+def test_trials_follow_the_nodes_that_were_looked_at(tmp_path: Path) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def check(nodes: Sequence[Node]) -> list[str]:
+        asked.set()
+        assert answer.wait(10)
+        return [f"{node.name} is checked" for node in nodes]
+
+    growing = Growing(tmp_path, check)
     growing.step()
     assert growing.said == []
-    growing.nodes = [*growing.nodes, Node("2", "b", Machine(8, 0)), Node("3", "c", Machine(0, 0))]
+    growing.nodes = [A, B, Node("3", "c", Machine(0, 0))]
     growing.step()
-    assert growing.limiter.max_concurrent == 12
-    growing.wait("b is checked")
+    assert asked.wait(10)
+    growing.step()
+    assert growing.limiter.max_concurrent == 4, "nobody knows yet whether it can do the work"
+    growing.nodes = growing.nodes[1:]
+    growing.step()
+    assert growing.limiter.max_concurrent == 1, "nor when another leaves"
+    answer.set()
+    growing.wait_for("b is checked")
+    assert growing.limiter.max_concurrent == 8
     assert not any("c is checked" in line for line in growing.said)  # no trial runs there
     growing.nodes = []
     growing.step()
@@ -237,14 +264,39 @@ def test_trials_follow_the_nodes() -> None:
     assert any("node lost    b" in line for line in growing.said)
 
 
-def test_a_node_that_joins_and_is_of_no_use_is_told() -> None:
-    def check(_: Sequence[Node]) -> Sequence[str]:
-        raise ConfigError("paths.studies: b has not the same folder")
-
-    growing = Growing(check)
-    growing.nodes = [*growing.nodes, Node("2", "b", Machine(8, 0))]
+def test_a_node_that_joined_before_anybody_looked_is_counted_and_checked(tmp_path: Path) -> None:
+    growing = Growing(tmp_path, lambda nodes: [f"{node.name} is checked" for node in nodes])
+    growing.nodes = [A, B]  # between the first question to the nodes and the first trial
     growing.step()
-    growing.wait("take it out: paths.studies: b has not the same folder")
+    growing.wait_for("b is checked")
+    assert growing.limiter.max_concurrent == 12
+
+
+def test_a_node_that_would_train_otherwise_ends_the_search(tmp_path: Path) -> None:
+    def check(_: Sequence[Node]) -> Sequence[str]:
+        raise UnfitError("paths.studies: b has not the same folder")
+
+    growing = Growing(tmp_path, check)
+    growing.nodes = [A, B]
+    growing.step()
+    growing.wait(lambda: growing.stop.error is not None)
+    assert isinstance(growing.stop.error, ConfigError)
+    assert "paths.studies: b has not the same folder" in str(growing.stop.error)
+    assert "resume=mine" in str(growing.stop.error)
+    assert growing.limiter.max_concurrent == 4
+
+
+@pytest.mark.parametrize("error", [ConfigError("b did not answer"), RuntimeError("it left again")])
+def test_a_node_that_does_not_answer_has_no_trials_of_its_own(error: Exception, tmp_path: Path) -> None:
+    def check(_: Sequence[Node]) -> Sequence[str]:
+        raise error
+
+    growing = Growing(tmp_path, check)
+    growing.nodes = [A, B]
+    growing.step()
+    growing.wait_for(f"b, which joined, is not counted: {error}")
+    assert growing.limiter.max_concurrent == 4
+    assert growing.stop.error is None
 
 
 def failures(errors: Sequence[Exception]) -> int:

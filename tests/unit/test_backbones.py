@@ -168,7 +168,7 @@ def test_stochastic_depth_keeps_all_or_nothing_of_what_a_block_adds() -> None:
         # 32 pixels a cell times 4 rows a patch: more than a staff of 64 rows has.
         ({"family": "inception_resnet_v2", "layers": [10, 20, 9], "channels": []}, "must be multiples of 128 x 32"),
         ({"family": "convnext", "layers": [1, 1]}, "must name the same stages"),
-        ({"family": "densenet"}, r"backbone\.family=densenet"),
+        ({"family": "densenet"}, r"unknown backbone\.family 'densenet'; choose resnetv2"),
     ],
 )
 def test_a_backbone_that_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:

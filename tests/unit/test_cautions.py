@@ -12,6 +12,7 @@ from results.fidelity import Fidelity
 from results.gather import Tables
 from results.journal import SessionStarted
 from results.replay import Replay
+from results.samples import LoadedSamples
 from results.schema import SAMPLES
 from results.study import CorpusRecord, StudyRecord, from_json, to_json
 from results.tables import StandingEpochs, epochs_table, trials_table
@@ -52,7 +53,7 @@ def found(*trials: FakeTrial, record: StudyRecord | None = None, **fields: Any) 
     tables = Tables(
         trials=trials_table(standing, "demo", [], {}),
         epochs=epochs_table(standing, "demo"),
-        samples=pa.Table.from_pylist(fields.pop("samples", []), schema=SAMPLES),
+        samples=LoadedSamples(pa.Table.from_pylist(fields.pop("samples", []), schema=SAMPLES)),
         missing_samples=0,
         sessions=tuple(fields.pop("sessions", ())),
     )
@@ -88,7 +89,7 @@ def test_an_end_at_zero_and_the_value_of_the_base_are_no_edges() -> None:
 def test_too_few_trials_for_the_parameters() -> None:
     few = [BASE, *(fake(number) for number in range(1, 19))]
     assert "19 trials for 2 parameters" in said("few trials", *few)
-    assert "extend=+1 " in said("few trials", *few)
+    assert "extend=+1." in said("few trials", *few)
     assert said("few trials", *few, fake(19)) == ""
     assert said("few trials", *few, fake(19, repeats=1))
     assert said("few trials", *few, fake(19, state="failed"))

@@ -14,7 +14,8 @@ import pytest
 
 from datasets.errors import StudyError
 from datasets.storage import Remote
-from search.claim import HANDOVER, HEARTBEAT, STALE, Claim, Driver, driver_at
+from search.claim import HANDOVER, HEARTBEAT, STALE, Claim, driver_at
+from search.driver import Driver
 
 FAR = Driver(7, "another-host", "2026-01-01T00:00:00+00:00")
 

@@ -63,7 +63,7 @@ def test_a_finished_search_is_exported_told_and_entered(
         f"log        {config.paths.log}: Study demo, finished",
     ]
     assert (folder / "report.html").is_file()
-    assert out.count("What moves what") == 1
+    assert out.count("Which settings matter") == 1
     assert states(config) == ["finished"]
 
 
@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_at_the_end_keeps_nothing_else_from_being_done(
         assert states(config)[0].startswith("aborted: ")  # so that resume=demo is not told that there is nothing to do
         with pytest.raises(StudyError, match="the disk is full; make room, then resume"):
             close(config, Outcome.DISK_FULL)
-    assert "What moves what" in capsys.readouterr().out
+    assert "Which settings matter" in capsys.readouterr().out
     assert states(config) == ["aborted: the disk is full"]
     close(config, Outcome.FINISHED)
     assert states(config) == ["finished"]

@@ -99,9 +99,10 @@ def test_no_words_leave_the_defaults() -> None:
         ("count", "'count' is not of the form field=value"),
         ("cuont=3", r"cuont: no such field; there are name, count, .* \(did you mean count\?\)"),
         ("inner.dept=3", r"inner\.dept: no such field; .*did you mean inner\.depth"),
-        ("count=many", "count: .*many"),
-        ("inner.rate=fast", r"inner\.rate: .*fast"),
-        ("fast=perhaps", "fast: .*perhaps"),
+        ("count=many", "count: 'many' is not a whole number$"),
+        ("inner.rate=fast", r"inner\.rate: 'fast' is not a number$"),
+        ("inner.rate=13,7", r"inner\.rate: '13,7' is not a number; write 13\.7$"),
+        ("fast=perhaps", "fast: 'perhaps' is not true or false$"),
         ("count=0", "`count` must be at least 1, but got 0"),
     ],
 )
@@ -118,9 +119,7 @@ def test_ranges_say_both_ends() -> None:
 
 def test_choices_name_the_nearest() -> None:
     check_choice("space", "depth", ["depth", "dropout"])
-    with pytest.raises(
-        ConfigError, match=r"space=dropoot: no such space; there are depth, dropout \(did you mean dropout\?\)"
-    ):
+    with pytest.raises(ConfigError, match=r"unknown space 'dropoot'; choose depth, dropout \(did you mean dropout\?\)"):
         check_choice("space", "dropoot", ["depth", "dropout"])
 
 

@@ -272,7 +272,7 @@ def other_picture(record: StudyRecord) -> StudyRecord:
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (other_code, "DIFFERENT CODE trained them (one: run 77, commit 9e2c1412, uncommitted changes; two: run 99"),
+        (other_code, "DIFFERENT CODE trained them (one: commit 9e2c1412 (the 77th), uncommitted changes; two: commit"),
         (other_corpus, "different corpora (engraved 0123456789ab, engraved ffffffffffff)"),
         (other_picture, "different sizes: not set x not set and 64 x 256 pixels"),
     ],

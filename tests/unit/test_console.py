@@ -33,8 +33,8 @@ def test_without_a_terminal_each_event_is_a_plain_line() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert "trial   0  starts    backbone.drop_rate 0.125  decoder.dropout 0" in lines[0]
-    assert "epoch  1/9  SER 0.500   100 staves/s" in lines[1]
-    assert lines[2].endswith("pruned: stopped after epoch 1 of 9; best so far 0.500, trial 0; about 1 min left")
+    assert "epoch  1/9  SER  50.0 %   100 staves/s" in lines[1]
+    assert lines[2].endswith("pruned: stopped after epoch 1 of 9; best so far 50.0 %, trial 0; about 1 min left")
     assert "\x1b" not in stream.getvalue()
 
 
@@ -47,17 +47,59 @@ def test_the_best_is_chosen_among_those_that_got_furthest() -> None:
     assert console.best.number == 2
 
 
-def test_the_table_shows_rung_epoch_ser_speed_and_settings() -> None:
+def test_of_equals_the_earliest_is_the_best_whichever_came_first() -> None:
+    """As at the end (`results.ranking`)."""
+    console, _ = plain()
+    for number in (0, 1):
+        console.started(number, SETTINGS)
+    for number in (1, 0):
+        console.epoch(number, 9, 3.0, 10.0)
+        console.ended(number, "completed", "")
+    assert console.best is not None
+    assert console.best.number == 0
+
+
+def test_a_repeat_is_no_equation_and_is_told_from_the_trial_that_it_repeats() -> None:
+    console, _ = plain()
+    console.started(4, SETTINGS)
+    console.started(13, SETTINGS, repeats=4)
+    text = shown(console)
+    assert "13 (4 again)" in text
+    assert "=" not in text
+
+
+DROPOUT = {
+    "model.backbone.drop_rate": 0.1,
+    "model.backbone.drop_path_rate": 0.2,
+    "model.encoder.dropout": 0.3,
+    "model.encoder.attention_dropout": 0.4,
+    "model.decoder.dropout": 0.5,
+    "train.dropout.schedule": "standard",
+}
+
+
+def test_a_heading_says_no_more_than_tells_the_parameters_apart_so_that_values_fit() -> None:
+    console, _ = plain()
+    console.started(0, DROPOUT)
+    console.epoch(0, 1, 0.5, 10.0)
+    lines = shown(console, 80).splitlines()
+    headings = lines[2:-1]
+    assert len(headings) <= 3
+    assert "model" not in " ".join(headings)
+    assert lines[-1].split()[-4:] == ["0.1", "0.2", "0.3", "0.4"]
+
+
+def test_the_table_shows_epoch_ser_speed_and_settings() -> None:
     console, _ = plain()
     console.started(0, SETTINGS)
     console.epoch(0, 4, 0.321, 57.0)
     text = shown(console)
     header, row = text.splitlines()[-2:]
-    assert [*row.split()][:6] == ["0", "running", "3", "4/9", "0.321", "57"]
+    assert [*row.split()][:5] == ["0", "running", "4/9", "32.1", "57"]
     assert row.split()[-2:] == ["0.125", "0"]
     assert "staves/s" in header
     assert "0 of 3 trials ended" in text
-    assert "best SER 0.321 (trial 0)" in text
+    assert "best SER 32.1 % (trial 0)" in text
 
 
 def test_a_long_study_stays_as_high_as_a_terminal() -> None:
@@ -70,7 +112,7 @@ def test_a_long_study_stays_as_high_as_a_terminal() -> None:
     text = shown(console)
     assert len(text.splitlines()) < 32
     assert "running" in text
-    assert " 99 " in text  # the best of the ended
+    assert any(line.startswith("99 ") for line in text.splitlines())  # the best of the ended
 
 
 def test_an_empty_search_has_a_table_too() -> None:
@@ -99,7 +141,7 @@ def test_no_line_is_longer_than_the_terminal_and_no_number_is_cut(settings: dict
     assert max(map(len, lines)) <= width
     rows = [line.split() for line in lines if "2/9" in line]
     assert [row[0] for row in rows] == ["0", "2", "1"]
-    assert all({"0.123", "1"} & set(row) and "…" not in "".join(row) for row in rows)
+    assert all({"12.3", "1"} & set(row) and "…" not in "".join(row) for row in rows)
     whole = settings is SETTINGS or width == 120
     assert any("…" in line for line in lines) is not whole or width == 60
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from datasets.notation import Symbol, parse
 from omr_model.corpus_scores import score_staves
-from omr_model.edit_distances import Rows, distances
+from omr_model.edit_distances import distances
 from omr_model.metrics import score_staff
+from tests.rows import rows_of
 from tests.strategies import printed_staves, symbol_salad
 
 _few = st.lists(st.integers(0, 3), max_size=10)
@@ -43,7 +44,7 @@ def test_all_staves_at_once_score_as_each_alone(staves: list[tuple[list[Symbol],
 
 @given(st.lists(st.tuples(_few, _few), max_size=8))
 def test_distances_are_those_of_editdistance(pairs: list[tuple[list[int], list[int]]]) -> None:
-    found = distances(Rows.of_lists([pair[0] for pair in pairs]), Rows.of_lists([pair[1] for pair in pairs]))
+    found = distances(rows_of([pair[0] for pair in pairs]), rows_of([pair[1] for pair in pairs]))
 
     assert found.tolist() == [editdistance.eval(*pair) for pair in pairs]
 
@@ -56,7 +57,7 @@ def test_distances_of_long_sequences_are_those_of_editdistance(longest: int) -> 
     pairs += [[rng.integers(0, 4, length).tolist() for length in (longest, other)] for other in (0, 1, 30, longest)]
     pairs += [[other, one] for one, other in pairs]
 
-    found = distances(Rows.of_lists([one for one, _ in pairs]), Rows.of_lists([other for _, other in pairs]))
+    found = distances(rows_of([one for one, _ in pairs]), rows_of([other for _, other in pairs]))
 
     assert found.tolist() == [editdistance.eval(*pair) for pair in pairs]
 

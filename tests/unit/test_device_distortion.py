@@ -138,8 +138,8 @@ def test_effects_can_be_chosen_by_name_and_as_text(data: StaffDataset) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"effects": ("blurr",)}, r"mix\.effects=blurr: .*did you mean blur"),
-        ({"distort_on": "gpu"}, r"mix\.distort_on=gpu: .*cpu, device"),
+        ({"effects": ("blurr",)}, r"unknown mix\.effects 'blurr'; .*did you mean blur"),
+        ({"distort_on": "gpu"}, r"unknown mix\.distort_on 'gpu'; choose cpu, device"),
     ],
 )
 def test_unknown_effects_and_places_are_refused(fields: dict[str, object], message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from datasets.seeds import seed_from
 from results.evidence import Decision, Repeat, decide, decisions_of, next_repeats
 from results.gather import Tables
 from results.journal import SessionStarted
+from results.samples import LoadedSamples, Samples
 from results.schema import EPOCHS
 from tests.benchmarks.verdict_trust import Run, Search
 from tests.studies import study_record
@@ -88,9 +90,9 @@ def test_more_seeds_are_asked_for_where_they_would_do() -> None:
     rates, luck = [0.3, 0.28], {"spread": 0.006, "seed": 4}
     [decision], _ = confirmed(rates, rounds=2, **luck)
     assert decision.verdict == "undecided"
-    wanted = int(decision.needed.split()[1])
+    wanted = int(decision.needed.split()[2])
     assert decision.needed.startswith(
-        f"about {wanted} more seed{'s' * (wanted > 1)} of each, if the difference stays what it is "
+        f"train about {wanted} more seed{'s' * (wanted > 1)} of each, if the difference stays what it is "
         f"(`python -m search.run resume=played extend=+{wanted}rounds`; a verdict after unplanned rounds errs more"
     )
     [later], _ = confirmed(rates, rounds=2 + 2 * wanted, **luck)
@@ -108,8 +110,9 @@ def test_more_works_are_asked_for_where_seeds_do_not_help() -> None:
     [decision] = begun(train, 2).confirm(train, 1, 4, WORTHWHILE)[0]
     assert decision.verdict == "undecided"
     words = decision.needed.split()
-    assert " ".join(words[2:]) == f"works to validate on instead of {WORKS}, and more seeds of each"
-    assert int(words[1]) > WORKS
+    assert words[:3] == ["validate", "on", "about"]
+    assert int(words[3]) > WORKS
+    assert " ".join(words[4:]) == f"pieces instead of {WORKS}"
 
 
 def test_identical_runs_are_never_adopted() -> None:
@@ -246,7 +249,8 @@ def test_without_any_repeat_that_can_be_used_there_is_no_telling() -> None:
     _, search = confirmed([0.3, 0.1], rounds=2)
     trials, samples = search.tables()
     lost = {str(run.number) for run in search.runs if run.repeats == 1}
-    kept = samples.filter(pa.array([trial not in lost for trial in samples["trial_id"].to_pylist()]))
+    samples = samples.table()
+    kept = LoadedSamples(samples.filter(pa.array([trial not in lost for trial in samples["trial_id"].to_pylist()])))
     [decision] = decide(trials, kept, 1, 2, WORTHWHILE)
     assert (decision.verdict, decision.seeds) == ("undecided", 0)
     assert math.isnan(decision.difference)
@@ -256,7 +260,7 @@ def test_without_any_repeat_that_can_be_used_there_is_no_telling() -> None:
 def test_a_repeat_that_read_other_staves_does_not_count() -> None:
     _, search = confirmed([0.3, 0.28], rounds=2, spread=0.01)
     trials, samples = search.tables()
-    [decision] = decide(trials, samples.slice(0, len(samples) - 1), 1, 2, WORTHWHILE)
+    [decision] = decide(trials, LoadedSamples(samples.table().slice(0, len(samples) - 1)), 1, 2, WORTHWHILE)
     assert (decision.seeds, decision.base_seeds) == (1, 3)
 
 
@@ -298,9 +302,14 @@ def test_one_may_be_rejected_beside_one_that_is_adopted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "by_work", "limit"), [(0.2, 0.0, "50 seeds of each"), (0.0005, 0.9, "10 times the works")]
+    ("spread", "by_work", "limit"),
+    [
+        (0.2, 0.0, "train more than 50 seeds of each"),
+        (0.0005, 0.9, "validate on more than 10 times as many pieces"),
+        (0.2, 0.9, "validate on more than 10 times as many pieces and train more than 50 seeds of each"),
+    ],
 )
-def test_what_limits_is_named_alone(spread: float, by_work: float, limit: str) -> None:
+def test_what_limits_is_named_be_it_seeds_or_pieces_or_both(spread: float, by_work: float, limit: str) -> None:
     shift = np.random.default_rng(3).normal(0, by_work, WORKS)
     luck = np.random.default_rng(0)
 
@@ -309,8 +318,20 @@ def test_what_limits_is_named_alone(spread: float, by_work: float, limit: str) -
 
     [decision] = begun(train, 2).confirm(train, 1, 4, WORTHWHILE)[0]
     assert decision.verdict == "undecided"
-    assert decision.needed.startswith(f"more than {limit}: the difference is too small against what")
-    assert ("seeds (" in decision.needed) == ("seeds" in limit)
+    assert decision.needed == limit
+
+
+def test_where_pieces_are_not_enough_the_seeds_that_it_takes_beside_them_are_named() -> None:
+    shift = np.random.default_rng(3).normal(0, 0.9, WORKS)
+    luck = np.random.default_rng(0)
+
+    def train(number: int) -> np.ndarray:
+        return LENGTH * (0.4 + number * (shift - shift.mean() - 0.005) + luck.normal(0, 0.015))
+
+    [decision] = begun(train, 2).confirm(train, 1, 2, WORTHWHILE)[0]
+    assert re.fullmatch(
+        r"validate on more than 10 times as many pieces and train about \d+ more seeds of each", decision.needed
+    )
 
 
 @pytest.mark.parametrize("why", ["no base", "the base was stopped", "alone", "no samples", "one work"])
@@ -323,9 +344,11 @@ def test_where_there_is_nothing_to_decide_nothing_is_trained(why: str) -> None:
         search.runs[0] = dataclasses.replace(search.runs[0], state="pruned")
     trials, samples = search.tables()
     if why == "no samples":
-        samples = samples.slice(0, 0)
+        samples = Samples("demo", {})
     if why == "one work":
-        samples = samples.set_column(3, "work", pa.array(["the same"] * len(samples)))
+        samples = samples.table()
+        place = samples.column_names.index("work")
+        samples = LoadedSamples(samples.set_column(place, "work", pa.array(["the same"] * len(samples))))
     assert decide(trials, samples, 1, 4, WORTHWHILE) == []
     assert next_repeats(trials, samples, 1, 4, WORTHWHILE, 0) == []
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +61,47 @@ def test_what_ends_it_at_once(signals: tuple[signal.Signals, ...], interruption:
     with pytest.raises(KeyboardInterrupt):
         send(*signals)
     assert interruption.stop.interrupted
+
+
+def test_who_is_begun_with_nohup_hears_of_no_closed_terminal(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        made = Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 1.0, print)
+        with made.handled():
+            send(signal.SIGHUP)
+        assert not made.stop.interrupted
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+CLOSED_TERMINAL = """
+import sys, signal, time, pathlib
+from search.chronicle import Chronicle
+from search.config import BudgetConfig
+from search.engine.interruption import Interruption
+from search.engine.stop import Stop
+
+folder = pathlib.Path(sys.argv[1])
+one = Interruption(Stop(BudgetConfig(), Chronicle(folder)), 60.0, lambda text: print(text, flush=True))
+with one.handled():
+    (folder / "ready").touch()
+    while not one.stop.interrupted:
+        time.sleep(0.01)
+    one.closing()
+    print("to a terminal that is gone", file=sys.stderr, flush=True)
+(folder / "ended").touch()
+"""
+
+
+def test_a_closed_terminal_ends_it_gently_and_words_to_it_are_no_error(tmp_path: Path) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", CLOSED_TERMINAL, str(tmp_path)])
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.05)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (tmp_path / "ended").exists()
 
 
 @pytest.mark.usefixtures("interruption")

@@ -16,7 +16,8 @@ import pytest
 from datasets.errors import StudyError
 from results.journal import Journal, SessionEnded, SessionStarted, TrialStarted
 from search import manage
-from search.lock import Driver, driving
+from search.driver import Driver
+from search.lock import driving
 from search.manage import ManageConfig, show_list, show_status, stop
 from search.run import main
 from tests.studies import SECONDS_PER_EPOCH, START, FakeTrial, make_study
@@ -154,13 +155,19 @@ def test_a_running_trial_was_last_heard_of_at_its_last_report(
 
 def test_status_of_one_that_is_over_says_how_to_give_it_more(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = printed(capsys, "status=done", f"paths.studies={studies}").splitlines()[-1]
-    assert last.startswith("to go on   python -m search.run resume=done with more: extend=+20 gives it 20 more trials")
+    assert last.startswith("for more   python -m search.run resume=done extend=+20 (gives it 20 more trials")
     Journal(studies / "done" / "events.jsonl").append(SessionEnded("out of epochs", 3600.0, 0.0))
     last = printed(capsys, "status=done", f"paths.studies={studies}").splitlines()[-1]
-    assert last.endswith("resume=done with more: extend=+100epochs adds to it")
+    assert last.endswith("resume=done extend=+100epochs (adds to it)")
     Journal(studies / "done" / "events.jsonl").append(SessionEnded("interrupted", 3600.0, 0.0))
     last = printed(capsys, "status=done", f"paths.studies={studies}").splitlines()[-1]
     assert last.endswith("resume=done")
+
+
+@pytest.mark.parametrize("verb", ["status", "stop", "resume", "status="])
+def test_a_verb_without_a_name_says_which_there_are(verb: str, studies: Path) -> None:
+    with pytest.raises(StudyError, match=rf"which study\? {verb.strip('=')}=NAME; there are dead, done"):
+        main([verb, f"paths.studies={studies}"])
 
 
 def test_a_study_that_has_only_begun_has_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,7 @@ def test_each_corpus_has_its_own_rate_and_strips_are_told_by_what_is_written_on_
 
     assert list(scores) == ["a", "b", "diw"]
     assert scores["b"].edits.rate == summarize([long, short]).ser
-    assert str(scores["b"]) == "0.2727 on 2 staves"
+    assert str(scores["b"]) == "27.3 % on 2 staves"
     assert str(scores["diw"]) == "0.50 symbols written per strip, on 2 without music"
 
 

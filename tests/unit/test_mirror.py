@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
+import re
 import signal
 import threading
 import time
@@ -12,14 +15,17 @@ from types import FrameType
 
 import pytest
 
+from datasets.addresses import working_folder
 from datasets.errors import StorageError, StudyError
-from datasets.storage import Remote, working_folder
+from datasets.storage import Remote
 from results.journal import EpochReported, Journal, TrialEnded, TrialStarted, read
 from results.replay import Replay
 from results.working_copy import WorkingCopy
+from search import claim as claims
 from search import mirror as module
-from search.claim import Claim, Driver, driver_at
+from search.claim import STALE, Claim, driver_at
 from search.config import DiskConfig, SearchConfig
+from search.driver import Driver
 from search.engine.keeper import Keeper
 from search.lock import driver, driving
 from search.mirror import Mirror
@@ -147,7 +153,7 @@ def told() -> Iterator[list[int]]:
 def test_who_loses_the_study_ends_and_pushes_nothing(
     folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch, told: list[int]
 ) -> None:
-    monkeypatch.setattr(module, "HEARTBEAT", 0.02)
+    monkeypatch.setattr("search.claim.HEARTBEAT", 0.02)
     said: list[str] = []
 
     def drive() -> None:
@@ -167,10 +173,10 @@ def test_who_loses_the_study_ends_and_pushes_nothing(
 def test_a_round_that_takes_long_does_not_let_the_claim_lapse(
     folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HEARTBEAT", 0.02)
+    monkeypatch.setattr("search.claim.HEARTBEAT", 0.02)
     pushing, done = threading.Event(), threading.Event()
 
-    def push(_: WorkingCopy) -> int:
+    def push(*_: object) -> int:
         pushing.set()
         done.wait(20)
         return 0
@@ -185,6 +191,131 @@ def test_a_round_that_takes_long_does_not_let_the_claim_lapse(
         done.set()
 
 
+def test_the_claim_is_renewed_while_the_study_is_brought(
+    folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.claim.HEARTBEAT", 0.02)
+
+    def pull(_: WorkingCopy) -> None:
+        [claim] = (there / "claims").iterdir()
+        before = claim.stat().st_mtime_ns
+        until(lambda: claim.exists() and claim.stat().st_mtime_ns > before)
+
+    monkeypatch.setattr(WorkingCopy, "pull", pull)
+    with driving(folder):
+        pass
+
+
+def lapse(mirror: Mirror, monkeypatch: pytest.MonkeyPatch, hours: float) -> Claim:
+    """Let this machine sleep, and another one take the study that nobody seems to drive any more."""
+    then = time.time() - STALE - 60
+    os.utime(mirror.remote.path(f"claims/{mirror.claim.name}"), (then, then))
+    other = Claim(mirror.remote, Driver(7, "another-host", "2027"))
+    other.take()
+    wall, steady = claims._now()  # the one goes on while the machine sleeps, the other does not
+    monkeypatch.setattr(claims, "_now", lambda: (wall + 3600 * hours, steady))
+    return other
+
+
+def test_who_slept_looks_at_its_claim_before_it_writes_or_deletes(
+    mirror: Mirror, folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    mirror.say = said.append
+    checkpoint = there / "tune/1/t/checkpoint_000001"
+    checkpoint.mkdir(parents=True)
+    mirror.delete("tune/1/t/checkpoint_000001/")
+    (folder / "events.jsonl").write_text("ours")
+    lapse(mirror, monkeypatch, hours=1)
+    (there / "events.jsonl").write_text("the other's")
+    (there / "stop.json").write_text("the other's")
+    for _ in range(2):
+        with pytest.raises(StudyError, match=r"process 7 on another-host.* has taken the study over"):
+            mirror._push()
+    assert (there / "events.jsonl").read_text() == "the other's"
+    assert checkpoint.exists()
+    assert (there / "stop.json").exists()
+    assert len(said) == 1
+    mirror.discard()
+    assert checkpoint.exists()
+
+
+@pytest.mark.parametrize("during", ["upload", "delete_folder"])
+def test_who_falls_asleep_in_the_middle_looks_at_its_claim_before_the_next_file(
+    mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
+    done: list[str] = []
+    action = getattr(Remote, during)
+
+    def sleeps(remote: Remote, *words: str) -> None:
+        action(remote, *words)
+        done.append(words[-1])
+        lapse(mirror, monkeypatch, hours=1)
+
+    monkeypatch.setattr(Remote, during, sleeps)
+    if during == "upload":
+        for name in ("study.json", "events.jsonl"):
+            (folder / name).write_text("x")
+    else:
+        mirror.delete("a/b/")
+        mirror.delete("a/c/")
+        mirror._deletions = {"a": ["a/b/", "a/c/"]}  # of one checkpoint, one after the other
+    with pytest.raises(StudyError, match="has taken the study over"):
+        mirror._push()
+    assert len(done) == 1
+
+
+def test_what_cannot_be_fetched_keeps_nothing_from_being_pushed(
+    mirror: Mirror, folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"tune/1/t/checkpoint_{epoch:06d}/samples.parquet" for epoch in (1, 2)]
+    for name in names:
+        (there / name).parent.mkdir(parents=True)
+        (there / name).write_text("x")
+        mirror.fetch(name)
+    download, asked = Remote.download, []
+
+    def unreadable(remote: Remote, name: str, path: Path) -> bool:
+        asked.append(name)
+        if name == names[0]:
+            raise OSError(errno.EIO, "Input/output error")
+        return download(remote, name, path)
+
+    monkeypatch.setattr(Remote, "download", unreadable)
+    (folder / "events.jsonl").write_text("a trial")
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output error"):
+            mirror._push()
+    assert (there / "events.jsonl").read_text() == "a trial"
+    assert (folder / names[1]).exists()
+    assert asked.count(names[1]) == 1
+
+
+def test_what_ends_a_search_is_not_hidden_by_a_disk_that_fails(
+    folder: Path, there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreadable(_: Mirror, name: str) -> None:
+        raise OSError(errno.EIO, f"Input/output error: {name}")
+
+    monkeypatch.setattr(Mirror, "_fetch_one", unreadable)
+    monkeypatch.setattr(module, "BETWEEN", 60.0)
+
+    def drive(error: Exception | None) -> None:
+        with driving(folder) as mirror:
+            assert mirror is not None
+            (folder / "events.jsonl").write_text("a trial")
+            mirror.fetch("tune/1/t/checkpoint_000001/samples.parquet")
+            if error is not None:
+                raise error
+
+    with pytest.raises(RuntimeError, match="what ended it"):
+        drive(RuntimeError("what ended it"))
+    assert re.search("Input/output error.*; what was not written there is safe in", capsys.readouterr().out)
+    with pytest.raises(StorageError, match=r"Input/output error.*; what was not written there is safe in"):
+        drive(None)
+    assert (there / "events.jsonl").exists()
+
+
 def test_word_to_stop_comes_from_another_machine(folder: Path, there: Path) -> None:
     with driving(folder):
         there.mkdir(exist_ok=True)
@@ -195,34 +326,49 @@ def test_word_to_stop_comes_from_another_machine(folder: Path, there: Path) -> N
         assert not (folder / "stop.json").exists()  # it was for the one before
 
 
-def test_a_checkpoint_goes_after_the_journal_that_says_why(folder: Path, there: Path) -> None:
+@pytest.fixture
+def mirror(folder: Path, there: Path) -> Mirror:
+    """One whose rounds are made by hand."""
+    remote = Remote.of(f"file://{there}")
+    claim = Claim(remote, Driver.this())
+    claim.take()
+    return Mirror(WorkingCopy(folder, remote), claim)
+
+
+def queued(mirror: Mirror) -> list[str]:
+    """What is to be deleted."""
+    return [name for names in mirror._deletions.values() for name in names]
+
+
+def test_a_checkpoint_goes_after_the_journal_that_says_why(mirror: Mirror) -> None:
     """Whenever this machine is lost: what the journal at the address names as the latest, is there."""
-    remote, order = Remote.of(f"file://{there}"), []
-    mirror = Mirror(WorkingCopy(folder, remote), Claim(remote, Driver.this()))
-    mirror.copy.push = lambda: order.append("push") or 0  # type: ignore[method-assign, func-returns-value]
-    mirror._delete = order.append  # type: ignore[method-assign, assignment]
+    order: list[str] = []
+
+    def push(_: object) -> int:
+        order.append("push")
+        mirror.delete("tune/1/t/checkpoint_000002/")  # which the journal that is pushed does not know of yet
+        return 0
+
+    mirror.copy.push = push  # type: ignore[method-assign]
+    mirror._delete_one = order.append  # type: ignore[method-assign, assignment]
     mirror.delete("tune/1/t/checkpoint_000001/")
     mirror._push()
     assert order == ["push", "tune/1/t/checkpoint_000001/"]
 
 
-@pytest.fixture
-def mirror(folder: Path, there: Path) -> Mirror:
-    """One whose rounds are made by hand."""
-    remote = Remote.of(f"file://{there}")
-    return Mirror(WorkingCopy(folder, remote), Claim(remote, Driver.this()))
+def test_what_tune_keeps_of_a_search_may_hold_one(mirror: Mirror) -> None:
+    pickle.loads(pickle.dumps(mirror.settle))
 
 
-def test_a_round_deletes_no_more_than_some(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_DELETED", 3)
+def test_a_round_deletes_no_more_than_some(mirror: Mirror) -> None:
     deleted: list[str] = []
-    mirror._delete = deleted.append  # type: ignore[method-assign, assignment]
+    mirror._delete_one = deleted.append  # type: ignore[method-assign, assignment]
     names = [f"tune/1/t/checkpoint_{epoch:06d}/{part}" for epoch in range(3) for part in ("resume.pt", "")]
     for name in names:
         mirror.delete(name)
-    mirror._push(3)
-    assert sorted(deleted) == sorted(names[:3])
-    mirror._push(3)
+    mirror._push(2)
+    assert sorted(deleted) == sorted(names[:4])
+    mirror._push(2)
     assert sorted(deleted) == sorted(names)
     mirror.delete("tune/1/t/checkpoint_000009/")
     mirror._push(None)
@@ -238,18 +384,18 @@ def test_of_one_checkpoint_all_is_deleted_in_order_and_what_failed_comes_first_a
             raise StorageError("connection reset")
         deleted.append(name)
 
-    mirror._delete = delete  # type: ignore[method-assign]
+    mirror._delete_one = delete  # type: ignore[method-assign]
     for name in ("a/resume.pt", "b/resume.pt", "a/", "c/", "b/"):
         mirror.delete(name)
     with pytest.raises(StorageError, match="connection reset"):
         mirror._push()
     mirror.delete("d/")
     assert deleted == sorted(deleted, key=["b/resume.pt", "b/"].index)
-    assert list(mirror._deletions) == ["a/resume.pt", "a/", "c/", "d/"]
+    assert queued(mirror) == ["a/resume.pt", "a/", "c/", "d/"]
     broken.clear()
     mirror._push()
     assert deleted.index("a/resume.pt") < deleted.index("a/")
-    assert not mirror._deletions
+    assert queued(mirror) == []
 
 
 def test_who_has_lost_the_study_deletes_nothing_more(mirror: Mirror) -> None:
@@ -257,9 +403,9 @@ def test_who_has_lost_the_study_deletes_nothing_more(mirror: Mirror) -> None:
 
     def delete(name: str) -> None:
         deleted.append(name)
-        mirror.lost = StudyError("another process has taken the study over")
+        mirror.claim.lost = StudyError("another process has taken the study over")
 
-    mirror._delete = delete  # type: ignore[method-assign]
+    mirror._delete_one = delete  # type: ignore[method-assign]
     mirror.delete("a/resume.pt")
     mirror.delete("a/")
     with pytest.raises(StudyError, match="taken the study over"):
@@ -312,7 +458,7 @@ def test_a_keeper_that_takes_a_study_up_again_asks_once_and_deletes_what_is_ther
     config = SearchConfig(disk=DiskConfig(cap=1.0))
     monkeypatch.setattr(Mirror, "size", lambda *_: pytest.fail("one checkpoint was asked for"))
     keeper = Keeper.of(config, folder, Replay(read(folder / "events.jsonl")), mirror)
-    assert list(mirror._deletions) == ["tune/1/trial-0000/checkpoint_000001/"]
+    assert queued(mirror) == ["tune/1/trial-0000/checkpoint_000001/"]
     mirror._push()
     assert keeper.total == sum(file.stat().st_size for file in (there / "tune").rglob("*") if file.is_file())
 
@@ -330,7 +476,7 @@ def test_what_a_trial_of_a_population_took_over_goes_from_the_address(
         name = f"tune/1/trial-0000/checkpoint_{epoch:06d}"
         replay.add(EpochReported("0000", metrics(epoch, 0.5), name, float(epoch)))
         keeper.tidy(replay.trial("0000"))
-        told = list(mirror._deletions).count("tune/1/trial-0000/checkpoint_of_trial_3_after_2/")
+        told = queued(mirror).count("tune/1/trial-0000/checkpoint_of_trial_3_after_2/")
         assert told == (epoch >= 4)  # once
     mirror._push()
     assert not copy.exists()

@@ -28,6 +28,7 @@ from results.page.readings import ReadStaff, read_staves
 from results.page.staves import LEAST_SYMBOLS, Marked, choose, lines
 from results.page.words import edit_list
 from results.ranking import RankedTrial, rank
+from results.samples import LoadedSamples, Samples
 from results.statistics import Interval, ser_interval
 from results.study import CorpusRecord, StudyRecord
 from tests.strategies import symbol_salad
@@ -40,7 +41,7 @@ def read(prediction: str, reference: str, name: str = "w") -> ReadStaff:
 
 
 @pytest.fixture
-def made_up(tmp_path: Path) -> tuple[StudyRecord, RankedTrial, pa.Table]:
+def made_up(tmp_path: Path) -> tuple[StudyRecord, RankedTrial, Samples]:
     """A study without a corpus, its only trial and samples."""
     tables = gather(make_study(tmp_path, [FakeTrial(0, (0.5, 0.3, 0.3))]))
     return study_record(), rank(tables.trials)[0], tables.samples
@@ -173,7 +174,8 @@ def of_corpus(corpus: PreparedCorpus, content_hash: str | None = None, exported:
         for name, prediction, reference in damaged(corpus)
     ]
     record = CorpusRecord("engraved-short", str(corpus.path), content_hash or corpus.manifest.content_hash)
-    return mistakes_section(replace(study_record(), corpus=record), trial, pa.Table.from_pylist(rows), exported)
+    read = LoadedSamples(pa.Table.from_pylist(rows))
+    return mistakes_section(replace(study_record(), corpus=record), trial, read, exported)
 
 
 def test_the_chosen_staves_are_shown_as_they_were_seen_and_engraved(corpus: PreparedCorpus) -> None:
@@ -191,7 +193,7 @@ def test_the_chosen_staves_are_shown_as_they_were_seen_and_engraved(corpus: Prep
 
 
 def test_a_section_says_in_words_what_its_figures_show(
-    made_up: tuple[StudyRecord, RankedTrial, pa.Table],
+    made_up: tuple[StudyRecord, RankedTrial, Samples],
     undrawn: None,  # noqa: ARG001
 ) -> None:
     section = mistakes_section(*made_up, None)
@@ -210,7 +212,7 @@ def test_a_section_says_in_words_what_its_figures_show(
 
 
 def test_every_interval_is_drawn_once(
-    made_up: tuple[StudyRecord, RankedTrial, pa.Table],
+    made_up: tuple[StudyRecord, RankedTrial, Samples],
     monkeypatch: pytest.MonkeyPatch,
     undrawn: None,  # noqa: ARG001
 ) -> None:
@@ -247,7 +249,7 @@ def test_the_summary_counts_what_is_right_and_names_the_classes_that_make_most_e
 # What it does without ------------------------------------------------------------------------------------------------
 
 
-def test_without_samples_it_says_so(made_up: tuple[StudyRecord, RankedTrial, pa.Table]) -> None:
+def test_without_samples_it_says_so(made_up: tuple[StudyRecord, RankedTrial, Samples]) -> None:
     study, trial, samples = made_up
 
     section = mistakes_section(study, replace(trial, epochs=99), samples, None)
@@ -256,11 +258,12 @@ def test_without_samples_it_says_so(made_up: tuple[StudyRecord, RankedTrial, pa.
 
 
 def test_a_trial_without_an_error_leaves_nothing_to_confuse(
-    made_up: tuple[StudyRecord, RankedTrial, pa.Table],
+    made_up: tuple[StudyRecord, RankedTrial, Samples],
     undrawn: None,  # noqa: ARG001
 ) -> None:
     study, trial, samples = made_up
-    perfect = samples.set_column(samples.column_names.index("prediction"), "prediction", samples["reference"])
+    table = samples.table()
+    perfect = LoadedSamples(table.set_column(table.column_names.index("prediction"), "prediction", table["reference"]))
 
     section = mistakes_section(study, trial, perfect, None)
 
@@ -270,7 +273,7 @@ def test_a_trial_without_an_error_leaves_nothing_to_confuse(
 
 
 def test_without_the_corpus_or_with_another_one_there_are_no_pictures_and_the_reason(
-    made_up: tuple[StudyRecord, RankedTrial, pa.Table],
+    made_up: tuple[StudyRecord, RankedTrial, Samples],
     corpus: PreparedCorpus,
     undrawn: None,  # noqa: ARG001
 ) -> None:
@@ -286,7 +289,7 @@ def test_without_the_corpus_or_with_another_one_there_are_no_pictures_and_the_re
 
 @pytest.mark.parametrize("reason", ["the reader crashed", "the page would grow too large"])
 def test_what_cannot_be_engraved_stands_as_text_with_the_reason(
-    made_up: tuple[StudyRecord, RankedTrial, pa.Table], monkeypatch: pytest.MonkeyPatch, reason: str
+    made_up: tuple[StudyRecord, RankedTrial, Samples], monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     def refuse(tasks: Sequence[Marked]) -> list[str | Failure]:
         return [Failure(reason) if "crashed" in reason else "<svg>" + "x" * 2_000_000 for _ in tasks]
@@ -299,7 +302,7 @@ def test_what_cannot_be_engraved_stands_as_text_with_the_reason(
 
 
 def test_the_attention_is_shown_where_the_export_has_it(
-    made_up: tuple[StudyRecord, RankedTrial, pa.Table],
+    made_up: tuple[StudyRecord, RankedTrial, Samples],
     tmp_path: Path,
     undrawn: None,  # noqa: ARG001
 ) -> None:
@@ -323,7 +326,7 @@ def test_samples_are_read_back_with_their_confidences_and_of_the_last_epoch_alon
         row | {"epoch": 2, "prediction": "note-C4_half||note-E4_half", "confidences": [0.9, 0.5, 0.4, 0.9]},
     ]
 
-    (staff,) = read_staves(pa.Table.from_pylist(rows), trial)
+    (staff,) = read_staves(LoadedSamples(pa.Table.from_pylist(rows)), trial)
 
     assert (staff.distance, staff.length) == (1, 3)
     assert staff.confidences == [0.9, 0.5, 0.4, 0.9]

@@ -18,6 +18,7 @@ from datasets.vocabulary import BOS, EOS, PAD, vocabulary
 from omr_model.config import MixConfig
 from omr_model.data import EpochOrder, StaffDataset, TrainingStaves, beginning, collate
 from omr_model.mix import NEGATIVE, Draw, MixPlan, Stock, check_weights
+from tests.models import printed_on
 
 SEEDS = st.integers(0, 2**32)
 SOURCES = st.lists(st.sampled_from("abc"), min_size=1, max_size=25).map(lambda names: ["a", *names])
@@ -272,7 +273,7 @@ def test_a_cut_label_is_a_beginning_without_an_end(data: StaffDataset) -> None:
 
 @pytest.mark.parametrize("symbols", [0, 1])
 def test_a_label_too_short_to_be_cut_stays_whole(data: StaffDataset, symbols: int) -> None:
-    tokens = data.vocabulary.encode(data.reference(0)[:symbols])
+    tokens = data.vocabulary.encode(printed_on(data, 0)[:symbols])
     assert all(np.array_equal(beginning(tokens, seed).rhythm, tokens.rhythm) for seed in range(5))
 
 

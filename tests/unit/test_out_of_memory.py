@@ -18,7 +18,7 @@ from datasets.shards import PreparedCorpus
 from results.journal import SessionStarted, TrialEnded, TrialStarted
 from search.config import BudgetConfig, ParameterConfig, SchedulerConfig, SearchConfig, SpaceConfig, TrialConfig
 from search.engine import trial
-from search.engine.kept import kept_corpus
+from search.engine.corpus_cache import kept_corpus
 from search.engine.memory import SECONDS_TO_BE_FREED, wait_for_memory
 from search.engine.placement import request_of
 from search.outcome import Outcome

@@ -17,7 +17,7 @@ from search.chronicle import Chronicle
 from search.compose import compose
 from search.config import BudgetConfig, SearchConfig, TrialConfig
 from search.cost import Measurement
-from search.footprint import needs_as_much, size_of
+from search.memory_order import needs_as_much, size_of
 from search.packing import COUNTS, RESERVE, Packing, choose, largest_of, packed
 from search.resources import Machine, concurrent_trials, share_of_a_gpu, trial_resources
 from search.space import SearchSpace

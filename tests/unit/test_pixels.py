@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from datasets import pixels
-from datasets.pixels import file_name, pictures_of
-from datasets.shards import PreparedCorpus
+from datasets.pixels import delete_stale, file_name, pictures_of
+from datasets.shards import PreparedCorpus, Staves
+from omr_model.trainer import Trainer
+from search import measure
+from tests.models import training
 
 
 @pytest.fixture
@@ -85,3 +88,22 @@ def test_processes_that_come_together_share_one_file(own: PreparedCorpus) -> Non
         sums = pool.map(_sum_of, [own.path] * 3)
     assert len(set(sums)) == 1
     assert len(hidden(own)) == 1
+
+
+def test_no_picture_is_decoded_in_an_epoch_nor_while_it_is_measured(
+    own: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(training(images="mapped", epochs=3), own)
+    monkeypatch.setattr(Staves, "image", lambda *_: pytest.fail("decoded anew"))
+    trainer.evaluate()
+    measure._short_epochs(trainer)
+
+
+def test_pictures_of_what_was_there_before_are_deleted(own: PreparedCorpus) -> None:
+    kept = pictures_of(own.staves("train"))
+    stem = file_name(own.staves("train")).partition(".uint8")[0]
+    for name in (".pictures-train-0123.uint8", ".pictures-train-0123.lock", ".pictures-validation-4567.tmp"):
+        (own.path / name).write_bytes(b"old")
+    delete_stale(own)
+    assert kept is not None
+    assert sorted(path.name for path in own.path.glob(".pictures-*")) == [f"{stem}.lock", f"{stem}.uint8"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,15 +16,16 @@ import pytest
 from datasets.errors import ConfigError, CorpusError, OmrError
 from datasets.manifest import Leakage, Manifest, Settings, ShardRecord, SplitCounts
 from datasets.shards import PreparedCorpus
-from omr_model.trainer import Trainer
+from omr_model.trainer import EpochRecord, Trainer
 from search import measure as measuring
 from search.compose import compose
 from search.config import ClusterConfig, SchedulerConfig, SearchConfig, TrialConfig
 from search.corpus import whole_of
-from search.cost import Measurement, Schedule, cost
+from search.cost import Measurement, Schedule, cost, trials_within
+from search.engine.trial import TrialJob, learn
 from search.measure import Job, batches_for, gpu_of, measure, scored_for
-from search.plan import plan, schedule_of, settings_to_measure
-from search.plan_text import between, duration, durations, search_text, size
+from search.plan import _seconds, _trials, plan, schedule_of, settings_to_measure
+from search.plan_text import between, duration, durations, limits, search_text, size
 from search.resources import Machine, concurrent_trials, slots_of, trial_resources
 from search.rungs import Epochs, average_epochs, halving_rungs
 from search.space import SearchSpace
@@ -94,6 +96,24 @@ def test_rungs_end_before_the_last_epoch() -> None:
 
 
 # what a machine has room for
+
+
+@pytest.mark.parametrize(("device", "machine", "gpus"), [("cpu", Machine(16, 2), 0), ("cuda", Machine(16, 2), 1)])
+def test_the_device_that_is_asked_for_is_the_one_that_trials_get(device: str, machine: Machine, gpus: float) -> None:
+    config = compose(["model=tiny", f"train.device={device}"])
+    assert trial_resources(config, machine)[1] == gpus
+
+
+@pytest.mark.parametrize(
+    ("device", "machine", "message"),
+    [
+        ("cuda", Machine(2, 0), "train.device=cuda: there is no CUDA GPU for trials"),
+        ("cuda:1", Machine(16, 2), "train.device=cuda:1: Ray gives trials their GPUs"),
+    ],
+)
+def test_a_device_that_trials_would_not_get_is_refused(device: str, machine: Machine, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trial_resources(compose(["model=tiny", f"train.device={device}"]), machine)
 
 
 def resources(machine: Machine, **trial: Any) -> tuple[int, float, int]:
@@ -186,6 +206,48 @@ def test_gpu_hours_count_the_gpus_that_trials_hold() -> None:
     assert cost([measurement()], schedule(trials=1, abreast=2, gpus=1)).gpu_seconds == 5 + 273
 
 
+def test_a_plan_and_a_budget_count_the_same_gpu_hours(
+    corpus: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of trials that share GPUs each counts its share; one that has gone on alone counts all of its own."""
+    slots = slots_of(compose(["model=tiny", "trial.gpus=0.5"]), Machine(16, 2))
+    job = TrialJob(training(), corpus.path, 1, tmp_path, share=slots.gpus)
+    fit = Trainer.fit
+
+    def on_a_gpu(trainer: Trainer, tell: Any) -> list[EpochRecord]:
+        return fit(trainer, lambda record: tell(replace(record, gpu_seconds=27.0)))
+
+    def counted(**given: Any) -> float:
+        seconds: list[float] = []
+        config = {"settings": {}, "seed": 1, **given}
+        learn(config, job, [], lambda result, _: seconds.append(result["metrics"]["gpu_seconds"]))
+        return sum(seconds)
+
+    monkeypatch.setattr(Trainer, "fit", on_a_gpu)
+    epochs = training().train.epochs
+    planned = cost(
+        [measurement(start_seconds=0.0, process_seconds=0.0)],
+        schedule(Epochs(epochs, epochs, epochs), trials=slots.abreast, abreast=slots.abreast, gpus=slots.gpus),
+    )
+    assert slots.abreast * counted() == planned.gpu_seconds == slots.abreast * 27 * epochs / 2
+    assert counted(alone=True) == 27 * epochs
+
+
+def test_a_trial_compiles_on_its_own_cores(
+    corpus: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of them starts a worker for every core of the machine."""
+    name, seen = "TORCHINDUCTOR_COMPILE_THREADS", []
+    monkeypatch.setattr(Trainer, "fit", lambda *_: seen.append(os.environ[name]))
+    job, config = TrialJob(training(), corpus.path, 1, tmp_path, cores=3), {"settings": {}, "seed": 1}
+    for said in ("", "5"):
+        monkeypatch.setenv(name, said)
+        if not said:
+            monkeypatch.delenv(name)
+        learn(config, job, [], lambda *_: None)
+    assert seen == ["3", "5"]
+
+
 def test_a_search_is_ended_by_its_hours() -> None:
     found = cost([measurement()], schedule(hours=0.1, gpus=1))
     assert (found.seconds.likely, found.most_seconds, found.gpu_seconds) == (360, 360, 2 * 360)
@@ -232,6 +294,39 @@ def test_how_many_trainings_with_other_seeds_there_may_be(words: list[str], repe
     config = compose(["model=tiny", "space=dropout", *words])
     space = SearchSpace(config.space, config.training())
     assert schedule_of(config, space, slots_of(config, Machine(2, 0))).repeats == repeats
+
+
+def test_of_trials_as_many_are_planned_as_end_in_time() -> None:
+    """Two at a time, each in 3 + 10 * 27 = 273 seconds, after 5 of a process's."""
+    dear = measurement(staves_per_second=50.0)  # epochs of 51 seconds, so 513 a trial
+    within = trials_within(3600, [measurement(), dear], lambda trials: schedule(trials=trials))
+    assert (within.low, within.likely, within.high) == (2 * 7, 2 * 9, 2 * 13)
+    assert trials_within(1, [measurement()], lambda trials: schedule(trials=trials)).low == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        (["budget.hours=2"], 7200),
+        (["budget.gpu_hours=3"], 3 * 3600 / 2),
+        (["budget.hours=1", "budget.gpu_hours=3"], 3600),
+    ],
+)
+def test_the_time_that_trials_have(words: list[str], seconds: float) -> None:
+    config = compose(["model=tiny", *words])
+    assert _trials(config) is None
+    assert _seconds(config, slots_of(config, Machine(16, 2))) == seconds
+
+
+def test_what_ends_a_search_in_words() -> None:
+    config = compose(["model=tiny", "budget.hours=1", "budget.gpu_hours=2.5", "budget.trials=20"])
+    assert limits(config.budget) == ["20 trials", "1 hour", "2.5 GPU hours"]
+
+
+def test_gpu_hours_alone_end_nothing_where_no_gpu_is_used() -> None:
+    config = compose(["model=tiny", "budget.gpu_hours=3"])
+    with pytest.raises(ConfigError, match=r"name budget\.trials or budget\.hours"):
+        _seconds(config, slots_of(config, Machine(16, 0)))
 
 
 def test_the_disk_holds_all_weights_the_best_ones_twice_and_the_resume_states_of_those_that_run() -> None:

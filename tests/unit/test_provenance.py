@@ -7,7 +7,7 @@ import pytest
 
 from datasets.errors import StudyError
 from results import provenance
-from results.provenance import CODE_VARIABLE, UNVERSIONED, code_version, collect, told_version
+from results.provenance import CODE_VARIABLE, UNVERSIONED, CodeVersion, code_version, code_words, collect, told_version
 from results.study import find_study, read_study, write_study
 from tests.studies import study_record
 
@@ -33,13 +33,21 @@ def test_the_run_number_counts_commits(repository: Path) -> None:
     assert (version.commit, version.run_number, version.dirty) == (git(repository, "rev-parse", "HEAD"), 2, False)
 
 
+@pytest.mark.parametrize(("count", "words"), [(3, "3rd"), (12, "12th"), (75, "75th"), (101, "101st"), (111, "111th")])
+def test_a_version_in_words_reads_like_no_run_of_the_log_and_older_words_are_taken_too(count: int, words: str) -> None:
+    version = CodeVersion("6ef8ee3a" * 5, count, dirty=True)
+    assert str(version) == f"commit 6ef8ee3a (the {words}), uncommitted changes"
+    assert code_words(f"run {count}, commit 6ef8ee3a, uncommitted changes") == str(version)
+    assert code_words(str(version)) == str(version)
+
+
 @pytest.mark.parametrize("file", ["code.py", "new.py"])
 def test_a_changed_or_new_file_is_dirty(repository: Path, file: str) -> None:
     git(repository, "commit", "-m", "one")
     (repository / file).write_text("x = 2\n")
     version = code_version(repository)
     assert version.dirty
-    assert str(version).startswith(f"run 1, commit {version.commit[:8]}, uncommitted")
+    assert str(version).startswith(f"commit {version.commit[:8]} (the 1st), uncommitted")
 
 
 def test_an_entry_in_the_log_makes_no_code_dirty(repository: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from datasets.errors import ConfigError, StudyError
+from datasets.errors import ConfigError, LogError, StudyError, StudyOverError
 from results.gather import write_reports
 from results.journal import Journal, SessionEnded, SessionStarted, read
 from results.log_records import FINISHED
@@ -21,6 +21,7 @@ from results.study import CorpusRecord, read_study, write_study
 from search.closing import enter
 from search.config import BudgetConfig, ConfirmConfig, PathsConfig, SchedulerConfig, SearchConfig
 from search.resume import Resumed, changes_since, check_state, extended, study_to_resume
+from search.study import resume_study
 from tests.driven import Session, search_config
 from tests.studies import study_record
 
@@ -147,6 +148,55 @@ def finish(config: SearchConfig) -> SearchConfig:
     return config
 
 
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchConfig:
+    """The same search at an address, where record and journal are; the rest could not be written."""
+    monkeypatch.setenv("OMR_SEARCH_CACHE", str(tmp_path / "cache"))
+    paths = PathsConfig(studies=f"file://{tmp_path}/shared", corpora="/first/corpora", log="/first/LOG.md")
+    config = search_config(tmp_path, budget=BudgetConfig(trials=2), paths=paths)
+    record = study_record("driven", ("optimizer.learning_rate", "model.decoder.dropout"))
+    config.folder().mkdir()
+    write_study(config.folder(), dataclasses.replace(record, config=dataclasses.asdict(config)))
+    Session(config).run()
+    (config.folder() / "best").mkdir()
+    (config.folder() / "best" / "report.md").write_text("the best trial")
+    (tmp_path / "shared" / "driven").mkdir(parents=True)
+    for name in ("study.json", "events.jsonl"):
+        shutil.copy(config.folder() / name, tmp_path / "shared" / "driven")
+    return config
+
+
+def test_on_another_machine_that_one_has_its_own_log_and_corpora(stored: SearchConfig) -> None:
+    shutil.rmtree(stored.folder())
+    paths = resumed(stored).config.paths
+    assert paths == PathsConfig(studies=stored.paths.studies)
+    named = resumed(stored, "paths.log=/second/LOG.md", "paths.corpora=/second").config.paths
+    assert named == PathsConfig(studies=stored.paths.studies, corpora="/second", log="/second/LOG.md")
+    record = read_study(stored.folder())
+    changed = {**record.config, "paths": {**record.config["paths"], "corpora": "s3://bucket/corpora"}}
+    there = Path(stored.paths.studies.removeprefix("file://"), "driven")
+    write_study(there, dataclasses.replace(record, config=changed))
+    assert resumed(stored).config.paths.corpora == "s3://bucket/corpora"
+
+
+def test_a_log_without_a_folder_is_told_before_anything_is_trained(config: SearchConfig) -> None:
+    with pytest.raises(LogError, match=r"paths\.log=/nowhere/LOG.md: there is no folder /nowhere"):
+        resume_study(["resume=driven", f"paths.studies={config.paths.studies}", "paths.log=/nowhere/LOG.md"])
+
+
+def test_what_a_finished_study_could_not_write_to_its_address_is_written_when_it_is_resumed(
+    stored: SearchConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "LOG.md"
+    enter(dataclasses.replace(stored, paths=dataclasses.replace(stored.paths, log=str(log))), FINISHED)
+    words = ["resume=driven", f"paths.studies={stored.paths.studies}", f"paths.log={log}"]
+    resume_study(words)
+    assert re.search(r"written +\d+ files that were missing at file://", capsys.readouterr().out)
+    assert (tmp_path / "shared" / "driven" / "best" / "report.md").read_text() == "the best trial"
+    with pytest.raises(StudyOverError, match="study=driven is finished"):
+        resume_study(words)
+
+
 def test_a_finished_study_takes_more_trials_or_more_seeds(config: SearchConfig) -> None:
     config = finish(dataclasses.replace(config, confirm=ConfirmConfig()))
     with pytest.raises(StudyError, match=r"study=driven is finished; extend=\+20 gives it 20 more trials, \+4rounds"):
@@ -237,11 +287,11 @@ def test_what_has_changed_is_refused_unless_it_is_accepted(config: SearchConfig)
     packages = {**made.packages, "torch": "3.0"}
     code = dataclasses.replace(made.code, digest="other")
     for now, there, name in [
-        (changed(made, code=code), corpus(), "the code: run 77, commit 9e2c1412, uncommitted changes then, run 77"),
+        (changed(made, code=code), corpus(), "the code: commit 9e2c1412 (the 77th), uncommitted changes then, commit"),
         (made, corpus("fedcba9876543210"), "the corpus engraved: 0123456789ab then, fedcba987654 now"),
         (changed(made, packages=packages), corpus(), "torch: 2.11.0 then, 3.0 now"),
     ]:
-        with pytest.raises(StudyError, match=f"study=driven: since it was begun, {name}.*force=true"):
+        with pytest.raises(StudyError, match=f"study=driven: since it was begun, {re.escape(name)}.*force=true"):
             changes_since(study, there, now)
         [change] = changes_since(dataclasses.replace(study, force=True), there, now)
         assert change.startswith(name)

@@ -15,8 +15,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 
 from search.config import SchedulerConfig
 from search.rules import RULES, Action, Rule, build_rule, describe, rungs
+from search.rung_order import Agreement, Standing
 from search.rungs import brackets
-from search.standing import Agreement, Standing
 
 CONTINUE, STOP, PAUSE = Action.CONTINUE, Action.STOP, Action.PAUSE
 EPOCHS = 9

@@ -274,7 +274,7 @@ def test_every_sampler_has_its_file_and_the_other_way_round() -> None:
 @pytest.mark.parametrize(
     ("name", "config", "prior", "message"),
     [
-        ("tbe", MIXED, None, "sampler=tbe: no such sampler; there are tpe, .*did you mean tpe"),
+        ("tbe", MIXED, None, "unknown sampler 'tbe'; choose tpe, .*did you mean tpe"),
         ("cmaes", SpaceConfig(parameters={"schedule": SCHEDULE}), None, "cmaes: it models numbers, and this space has"),
         ("grid", MIXED, Prior((({"dropout": 0.1}, 1.0),)), "history=prior: sampler=grid tries every setting"),
     ],

@@ -85,7 +85,7 @@ def test_the_command_prints_the_tables_that_are_named(capsys: pytest.CaptureFixt
     [
         (
             "trails",
-            "table=trails: no such table; there are trials, epochs, samples, importance, rungs (did",
+            "unknown table 'trails'; choose trials, epochs, samples, importance, rungs (did",
         ),
         ("table=trials", "table: no such field; there are to"),
         ("to=tables.html", "to=tables.html: the file's name must end in .md"),

@@ -139,24 +139,25 @@ def test_the_lists_of_a_parameter_need_no_brackets() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["space=nosuch"], "space=nosuch: no such space; there are all, backbone"),
-        (["space=[dropout,nosuch]"], "space=nosuch: no such space"),
+        (["space=nosuch"], "unknown space 'nosuch'; choose all, backbone"),
+        (["space=[dropout,nosuch]"], "unknown space 'nosuch'"),
         (["sampler=tp"], "did you mean tpe?"),
-        (["sampler.name=tp"], "sampler=tp: no such sampler; there are tpe, gp"),
-        (["scheduler.name=asah"], "scheduler=asah: no such scheduler; there are asha"),
+        (["sampler.name=tp"], "unknown sampler 'tp'; choose tpe, gp"),
+        (["scheduler.name=asah"], "unknown scheduler 'asah'; choose asha"),
         (["train.epocs=3"], "train.epocs: no such field; there are train.epochs"),
         (["nosuch=3"], "nosuch: no such field; --help lists the fields"),
         (["budget.trails=3"], "budget.epochs, budget.hours, budget.gpu_hours (did you mean budget.trials?)"),
         (["spaces=dropout"], "spaces: no such field; --help lists the fields (did you mean space?)"),
-        (["trackers=tensorbord"], "trackers=tensorbord: no such trackers"),
-        (["train.epochs=many"], "train.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+        (["trackers=tensorbord"], "unknown trackers 'tensorbord'"),
+        (["train.epochs=many"], "train.epochs: 'many' is not a whole number"),
+        (["confirm.worthwhile=0,01"], "confirm.worthwhile: '0,01' is not a number; write 0.01"),
         (["train.epochs=0"], "`train.epochs` must be at least 1, but got 0"),
         (["model.backbone.drop_rate=1.2"], "`backbone.drop_rate` must be between 0 and 0.95, but got 1.2"),
         (["budget.trials=0"], "`budget.trials` must be at least 1"),
         (["trial.cpus=0"], "`trial.cpus` must be at least 1"),
-        (["data.staff=huge"], "data.staff=huge"),
-        (["data=cpm"], "data=cpm: no such data; there are"),
-        (["data=engraved+cpm"], "data=cpm: no such data; there are"),
+        (["data.staff=huge"], "unknown data.staff 'huge'; choose auto, short"),
+        (["data=cpm"], "unknown data 'cpm'; choose"),
+        (["data=engraved+cpm"], "unknown data 'cpm'; choose"),
         (["data=engraved+engraved"], "data=engraved+engraved: engraved is named twice"),
         (["dropout"], "'dropout' is not of the form field=value or group=choice; did you mean space=dropout?"),
         (["nosuch"], "'nosuch' is not of the form field=value or group=choice; see --help"),
@@ -197,7 +198,29 @@ def test_a_run_as_base_is_its_experiment() -> None:
     assert compose(["base=run:56"]).training() == compose(["experiment=run_56"]).training()
     assert compose(["base=run:56"]).model.width == PRESETS["paper"].model.width
     assert compose(["base=run:56", "model=tiny"]).model.width == PRESETS["tiny"].model.width
-    assert device_note(["base=run:56"]) is None
+
+
+@pytest.mark.parametrize("origin", ["experiment=run_56", "base=run:56"])
+def test_the_papers_model_out_of_the_log_is_warned_of_where_there_is_no_gpu(
+    origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    note = device_note([origin])
+    assert note is not None
+    assert note.startswith("no CUDA GPU: this is the paper's model on full staves")
+    assert device_note([origin, "model=tiny"]) is None
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_note([origin]) is None
+
+
+@pytest.mark.parametrize("limit", ["hours=2", "epochs=40", "gpu_hours=1.5"])
+def test_another_limit_is_the_only_one_unless_trials_are_named_too(limit: str) -> None:
+    assert compose(["model=tiny", f"budget.{limit}"]).budget.trials is None
+    assert compose(["model=paper", f"budget.{limit}"]).budget.trials is None
+    assert compose(["model=tiny", f"budget.{limit}", "budget.trials=3"]).budget.trials == 3
+    assert compose(["model=tiny", f"budget.{limit}", "budget=quick"]).budget.trials == 8
+    assert compose(["model=tiny", f"budget.{limit}", "scheduler=pbt"]).budget.trials == 8
+    assert compose(["model=tiny", "budget.hours=null"]).budget.trials == 8
 
 
 def test_a_study_as_base_brings_its_trials_setting_and_its_corpus(tmp_path: Path) -> None:
@@ -236,14 +259,14 @@ def test_an_unknown_beginning_is_refused() -> None:
         (["base=run:60"], "base=run:60: no such run with known settings; there are 1, 3, 50"),
         (["base=63"], "base=63: it is run:N"),
         (["base=study:mine", "model=paper"], "base=study:mine brings its own model"),
-        (["fast=yes"], "fast=yes: no such fast; there are true, false, null"),
+        (["fast=yes"], "unknown fast 'yes'; choose true, false, null"),
         (["model=paper,tiny"], "model takes one name; only spaces combine"),
         (["model=tiny", "model.vocabulary=reduced", "train.scored_in=full"], "cannot write all that would count"),
         (["base=run:63", "experiment=run_63"], "two beginnings"),
-        (["experiment=run_60"], "no such experiment"),
+        (["experiment=run_60"], "unknown experiment"),
         (["space=[all,depth]"], "stands alone"),
         (["experiment=run_50", "model=tiny"], "must be multiples of 128 x 32"),
-        (["history=always"], "history=always: no such history; there are points, prior, none"),
+        (["history=always"], "unknown history 'always'; choose points, prior, none"),
     ):
         with pytest.raises(ConfigError, match=message):
             compose(words)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,6 +21,7 @@ from omr_model.model import TrOMR
 from omr_model.step import Step
 from tests.contracts.model import restless
 from tests.models import SMALL, random_batch
+from tests.slow_decoding import write_slowly
 
 CPU = torch.device("cpu")
 STAVES = 6
@@ -92,7 +94,7 @@ def images() -> Tensor:
 
 @pytest.fixture(scope="module")
 def slowly(model: TrOMR, images: Tensor) -> tuple[Tensor, Tensor]:
-    return write(model, images, use_cache=False)
+    return write_slowly(model, images)
 
 
 def lengths(ids_BTS: Tensor) -> list[int]:
@@ -137,7 +139,7 @@ def test_padding_that_a_model_writes_is_no_end() -> None:
     torch.nn.init.zeros_(model.decoder.heads["rhythm"].weight)
     with torch.no_grad():
         model.decoder.heads["rhythm"].bias[PAD] += 10
-    found, expected = (write(model, random_batch(SMALL).image, use_cache=cached) for cached in (True, False))
+    found, expected = (each(model, random_batch(SMALL).image) for each in (write, write_slowly))
     assert_written_alike(found, expected)
     assert found[0].shape[1] == 5
     assert (PAD, NO_NOTE) == (0, 0)
@@ -164,3 +166,19 @@ def test_low_precision_reads_on_without_a_fault(model: TrOMR, images: Tensor) ->
     assert len(read) == STAVES
     assert all(0 < share <= 1 for reading in read for share in reading.confidences)
     assert read_off_all(model, *write(model, images)) == greedy(model, images)
+
+
+def test_no_step_waits_for_a_graph_of_cudnn(model: TrOMR, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which there is one for each length; on a CPU all that can be seen is that it may not be taken."""
+    allowed: list[bool] = []
+    attention = F.scaled_dot_product_attention
+
+    def seen(*given: Tensor) -> Tensor:
+        allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+        return attention(*given)
+
+    picture_BPD = encode(model, images)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", seen)
+    write_on(Step(model.decoder), picture_BPD, SMALL.max_length)
+    assert set(allowed) == {False}
+    assert torch.backends.cuda.cudnn_sdp_enabled()

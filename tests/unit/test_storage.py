@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from datasets import storage
+from datasets.addresses import cache_folder, is_address, joined, resolved, split
+from datasets.addresses import working_folder as work
 from datasets.errors import ConfigError, StorageError
-from datasets.storage import Remote, cache_folder, fetched, is_address, joined, remote_of, resolved, retried
-from datasets.storage import working_folder as work
+from datasets.storage import Remote, fetched, remote_of, retried
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,12 @@ def test_an_address_is_no_path() -> None:
 )
 def test_what_follows_a_question_mark_stays_at_the_end(address: str, names: tuple[str, ...], below: str) -> None:
     assert joined(address, *names) == below
+
+
+@pytest.mark.parametrize("address", ["s3://b/studies/one", "s3://b/one?endpoint_override=h:1", "file:///mnt/x/y"])
+def test_to_split_is_the_inverse_of_to_join(address: str) -> None:
+    above, name = split(address)
+    assert joined(above, name) == address
 
 
 def test_the_parts_of_a_mixture_lie_beside_it() -> None:
@@ -168,6 +175,10 @@ def test_what_no_repetition_mends_is_told_at_once(hopeless: bool, tries: int) ->
         ("When getting information: AWS Error ACCESS_DENIED during HeadObject operation", True),
         ("When reading information: AWS Error NETWORK_CONNECTION during HeadObject operation", False),
         ("AWS Error SLOW_DOWN during PutObject operation", False),
+        ("Bucket 'omr' not found", True),
+        ("google::cloud::Status(PERMISSION_DENIED: no right)", True),
+        ("When reading 'Permission-NO_SUCH_BUCKET/SIGNATURE': AWS Error NETWORK_CONNECTION during GetObject", False),
+        ("When reading 'ACCESS_DENIED/Bucket 'x' not found': AWS Error SLOW_DOWN during GetObject", False),
     ],
 )
 def test_a_right_that_is_missing_is_hopeless(remote: Remote, said: str, hopeless: bool) -> None:
@@ -178,6 +189,43 @@ def test_a_right_that_is_missing_is_hopeless(remote: Remote, said: str, hopeless
     with pytest.raises(StorageError, match="file://") as caught:
         without.entry("file")
     assert caught.value.hopeless == hopeless
+
+
+def test_a_right_that_the_system_denies_is_hopeless(remote: Remote) -> None:
+    def fail(_: str) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    without = replace(remote, filesystem=SimpleNamespace(get_file_info=fail))
+    with pytest.raises(StorageError, match="no") as caught:
+        without.entry("file")
+    assert caught.value.hopeless
+
+
+def test_where_a_bucket_is_may_be_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.0)
+    failures: list[OSError | None] = [OSError("AWS Error NETWORK_CONNECTION during HeadBucket operation"), None]
+
+    def from_uri(_: str) -> tuple[object, str]:
+        if (failure := failures.pop(0)) is not None:
+            raise failure
+        return object(), "a-bucket-of-its-own"
+
+    monkeypatch.setattr(storage.pafs, "FileSystem", SimpleNamespace(from_uri=from_uri))
+    assert Remote.of("s3://a-bucket-of-its-own/studies").root == "a-bucket-of-its-own/studies"
+    assert failures == []
+
+
+def test_a_bucket_that_nobody_has_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def from_uri(bucket: str) -> None:
+        asked.append(bucket)
+        raise OSError("Bucket 'nobody-has-it' not found")
+
+    monkeypatch.setattr(storage.pafs, "FileSystem", SimpleNamespace(from_uri=from_uri))
+    with pytest.raises(StorageError, match="s3://nobody-has-it: Bucket"):
+        Remote.of("s3://nobody-has-it/studies")
+    assert len(asked) == 1
 
 
 def test_a_file_in_the_way_of_a_folder_may_be_tried_again(tmp_path: Path) -> None:

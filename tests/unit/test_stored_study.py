@@ -10,15 +10,18 @@ from types import SimpleNamespace
 import pyarrow.fs as pafs
 import pytest
 
+from datasets.addresses import joined, working_folder
 from datasets.errors import StorageError, StudyError
-from datasets.storage import Remote, joined, working_folder
+from datasets.storage import Remote
 from results.study import write_study
 from results.working_copy import study_names
 from search import study
+from search.claim import Claim
 from search.config import PathsConfig, SearchConfig
-from search.engine import brought
-from search.engine.brought import Brought, checkpoints_at, told
-from search.engine.store import Store
+from search.driver import Driver
+from search.engine import stored_checkpoints
+from search.engine.places import Places
+from search.engine.stored_checkpoints import Brought, checkpoints_at, report_again
 from search.lock import driving
 from tests.studies import make_checkpoint, study_record
 
@@ -56,6 +59,25 @@ def test_a_study_of_that_name_is_refused_and_not_touched(studies: str, tmp_path:
     assert [path.name for path in there.rglob("*") if path.is_file()] == ["study.json"]
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_of_two_searches_that_choose_one_name_the_second_is_told_to_start_again(
+    studies: str, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.claim.PAUSE", 0.0)
+    folder = config(studies, "dropout-1").folder()
+    if elsewhere:
+        Claim(Remote.of(f"{studies}/dropout-1"), Driver(7, "another-host", "2026")).take()
+    else:
+        folder.mkdir()
+    with (
+        pytest.raises(StudyError, match=r"another search has just taken this name in file://.*; start again") as caught,
+        study._claimed(folder),
+    ):
+        raise AssertionError
+    assert "force" not in str(caught.value)
+    assert folder.exists() != elsewhere
+
+
 def test_a_search_that_fails_before_its_first_event_leaves_nothing(studies: str, tmp_path: Path) -> None:
     folder = config(studies, "mine").folder()
 
@@ -78,11 +100,11 @@ def test_trials_are_told_addresses(studies: str, tmp_path: Path) -> None:
     folder.mkdir()
     there = SearchConfig(study="mine", paths=PathsConfig(studies=studies, corpora="s3://bucket/corpora"))
     with driving(folder) as mirror:
-        store = Store.of(folder, tmp_path / "engraved-short", there, mirror)
+        store = Places.of(folder, tmp_path / "engraved-short", there, mirror, 1)
     assert store.corpus == "s3://bucket/corpora/engraved-short"
     assert (store.study, store.path) == (f"{studies}/mine", f"{tmp_path}/shared/mine/tune")
     assert not store.scratch.is_relative_to(folder)
-    plain = Store.of(tmp_path, tmp_path / "engraved-short", SearchConfig(study="mine"), None)
+    plain = Places.of(tmp_path, tmp_path / "engraved-short", SearchConfig(study="mine"), None, 1)
     assert (plain.corpus, plain.study, plain.filesystem) == (tmp_path / "engraved-short", None, None)
 
 
@@ -101,10 +123,10 @@ def test_a_trial_goes_on_from_its_own_checkpoints_and_then_those_before(
 ) -> None:
     address, old = f"{studies}/mine", f"{studies}/mine/tune/1/trial-0001/checkpoint_000000"
     given = {"checkpoints": [old]}
-    monkeypatch.setattr(brought.tune, "get_checkpoint", lambda: None)
+    monkeypatch.setattr(stored_checkpoints.tune, "get_checkpoint", lambda: None)
     assert checkpoints_at(address, given, tmp_path).addresses == (old,)
     latest = SimpleNamespace(path=str(trial / "checkpoint_000003"), filesystem=pafs.LocalFileSystem())
-    monkeypatch.setattr(brought.tune, "get_checkpoint", lambda: latest)
+    monkeypatch.setattr(stored_checkpoints.tune, "get_checkpoint", lambda: latest)
     found = checkpoints_at(address, given, tmp_path)
     own = [joined(address, "tune", "2", "trial-0001", f"checkpoint_{epoch:06d}") for epoch in (3, 2, 1)]
     assert list(found.addresses) == [*own, old]
@@ -135,20 +157,20 @@ def test_a_report_is_told_again_where_the_store_failed() -> None:
         if (failure := failures.pop(0)) is not None:
             raise failure
 
-    told(report)
+    report_again(report)
     assert failures == []
 
 
 def test_a_store_that_is_gone_and_a_full_disk_are_different_things(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brought, "retried", lambda action: action())
+    monkeypatch.setattr(stored_checkpoints, "retried", lambda action: action())
 
     def fail(error: OSError) -> None:
         raise error
 
     with pytest.raises(StorageError, match="the checkpoint was not stored: AWS Error"):
-        told(lambda: fail(OSError("AWS Error SLOW_DOWN")))
+        report_again(lambda: fail(OSError("AWS Error SLOW_DOWN")))
     with pytest.raises(OSError, match="No space left") as caught:
-        told(lambda: fail(OSError(errno.ENOSPC, "No space left on device")))
+        report_again(lambda: fail(OSError(errno.ENOSPC, "No space left on device")))
     assert caught.value.errno == errno.ENOSPC
 
 

@@ -17,9 +17,10 @@ import pytest
 from datasets.errors import ConfigError
 from results.journal import EpochReported, TrialEnded, TrialStarted
 from search.chronicle import Chronicle
-from search.config import PathsConfig, SearchConfig, check_trackers
+from search.config import PathsConfig, SearchConfig
 from search.engine import trackers
 from search.engine.trackers import Tracker, trackers_of
+from search.tracker_names import check_trackers
 
 DROPOUT = "model.decoder.dropout"
 NAME = "0003 dropout=0.2"
@@ -264,13 +265,13 @@ def test_a_tracker_that_fails_is_left_out_and_said_once(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.config.find_spec", lambda name: None if name == "tensorboardX" else object())
+    monkeypatch.setattr("search.tracker_names.find_spec", lambda name: None if name == "tensorboardX" else object())
     check_trackers(["mlflow", "wandb"])
     with pytest.raises(ConfigError, match=r"trackers=tensorboard: not installed; there is `pip install tensorboardX`"):
         check_trackers(["mlflow", "tensorboard"])
 
 
 def test_an_unknown_tracker_is_refused() -> None:
-    with pytest.raises(ConfigError, match="there are tensorboard, mlflow, wandb"):
+    with pytest.raises(ConfigError, match="choose tensorboard, mlflow, wandb"):
         SearchConfig(trackers=["tensorbord"])
     assert set(trackers.LOGGERS) == {"tensorboard", "mlflow", "wandb"}

@@ -27,7 +27,7 @@ STUDY = LogStudy(
     state="finished",
     hours=0.15,
     command="python -m search.run space=dropout",
-    code="run 77, commit 9e2c1412",
+    code="commit 9e2c1412 (the 77th)",
     space=("dropout", "depth"),
     corpus="engraved-short 0123456789ab",
     trials="8: 1 completed, 7 pruned",

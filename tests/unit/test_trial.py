@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from datasets.errors import CorpusError, DivergedError
+from datasets.shards import PreparedCorpus
 from omr_model.config import TrainingConfig
 from search.engine import trial
+from search.engine.corpus_cache import kept_corpus
 from search.engine.trial import TrialJob, train_trial
 
 
@@ -71,3 +73,17 @@ def test_after_an_exchange_it_goes_back_to_what_it_took_over(tmp_path: Path, mon
         (tmp_path / name).mkdir()
     assert newest("checkpoint_000005", **exchanged) == ["checkpoint_000005", "checkpoint_000004", taken.name]
     assert newest("checkpoint_000003") == ["checkpoint_000003", "checkpoint_000002", taken.name]
+
+
+def test_no_trial_of_a_study_learns_from_another_corpus(
+    corpus: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was prepared anew under its name while the search ran."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(trial.tune, "report", told.append)
+    monkeypatch.setattr(trial.tune, "get_checkpoint", lambda: None)
+    job = TrialJob(TrainingConfig(), corpus.path, 1, tmp_path, corpus_hash="0" * 64)
+    train_trial({"settings": {}, "seed": 1, "checkpoints": []}, job)
+    [result] = told
+    assert f"{corpus.path.name} is another corpus than the study's: 000000000000 when" in result["cut_off"]
+    assert kept_corpus(corpus.path, corpus.manifest.content_hash).path == corpus.path

@@ -10,9 +10,10 @@ from datasets.errors import StudyError
 from results.evidence import Decision
 from results.ranking import RankedTrial, rank
 from results.replay import Replay
+from results.samples import LoadedSamples, Samples
 from results.schema import SAMPLES
 from results.tables import StandingEpochs, trials_table
-from results.verdict import Comparison, against_base, decision_text, verdict
+from results.verdict import Comparison, against_base, decision_text, first_sentence, how_decided, verdict
 from results.winner import winner, winner_if_any
 from tests.studies import FakeTrial, events_of
 
@@ -33,7 +34,7 @@ def fake(number: int, errors: Sequence[int], origin: str = "", state: str = "com
     return FakeTrial(number, (0.9, rate), state, origin=origin)  # type: ignore[arg-type]
 
 
-def read(errors: Mapping[int, Sequence[int]], epoch: int = 2, works: int = WORKS) -> pa.Table:
+def read(errors: Mapping[int, Sequence[int]], epoch: int = 2, works: int = WORKS) -> Samples:
     """Samples of one staff a work and trial, with so many errors each; their order differs between trials."""
     rows = [
         {
@@ -47,7 +48,7 @@ def read(errors: Mapping[int, Sequence[int]], epoch: int = 2, works: int = WORKS
         for number, distances in errors.items()
         for staff, distance in sorted(enumerate(distances), key=lambda pair: pair[0] * (-1) ** number)
     ]
-    return pa.Table.from_pylist(rows, schema=SAMPLES)
+    return LoadedSamples(pa.Table.from_pylist(rows, schema=SAMPLES))
 
 
 def against(errors: Sequence[int], **fields: int) -> Comparison | None:
@@ -125,7 +126,7 @@ def said(errors: Mapping[int, Sequence[int]], number: int, base: int | None = 0,
     [
         (BETTER, r"is higher by (\d+\.\d) to (\d+\.\d) points .*: trial 1 is better than the base, by more than"),
         (WORSE, r"is lower by (\d+\.\d) to (\d+\.\d) points .*: trial 1 is worse than the base, by more than"),
-        (LIKE, r"is between (\d+\.\d) points lower and (\d+\.\d) points higher .*: these staves do not tell the two"),
+        (LIKE, r"is between (\d+\.\d) points lower and (\d+\.\d) points higher .*: these staves do not show which"),
     ],
 )
 def test_the_words_say_which_of_the_two_errs_less(errors: Sequence[int], words: str) -> None:
@@ -194,10 +195,11 @@ def test_what_was_stopped_early_is_not_compared() -> None:
 def test_a_difference_that_is_not_zero_does_not_look_like_it() -> None:
     ranking = ranked(fake(0, BASE_READS, "base"), fake(1, BETTER))
     samples = read({0: BASE_READS, 1: [errors - 1 for errors in BASE_READS]})
-    long = samples.set_column(
-        samples.schema.get_field_index("reference_length"), SAMPLES.field("reference_length"), [[10_000] * (2 * WORKS)]
+    table = samples.table()
+    long = table.set_column(
+        table.schema.get_field_index("reference_length"), SAMPLES.field("reference_length"), [[10_000] * (2 * WORKS)]
     )
-    assert "is higher by 0.01 to 0.01 points" in verdict(ranking[0], ranking, long)
+    assert "is higher by 0.01 to 0.01 points" in verdict(ranking[0], ranking, LoadedSamples(long))
 
 
 def test_the_numbers_are_plain() -> None:
@@ -231,33 +233,34 @@ ADOPTED = Decision(
     [
         (
             {},
-            "Adopt trial 1: it errs 4.2 points less than the base, trial 0 (95 % interval 2.1 to 6.3 less; 4 new "
-            "seeds, 5 of the base).",
+            "Adopt trial 1: it is better than the base (trial 0). Its SER is 4.2 points lower on average over 4 new "
+            "seeds (base: 5); the 95 % interval runs from 2.1 to 6.3 lower.",
         ),
         (
             {"verdict": "reject", "difference": 0.03, "low": 0.01, "high": 0.05, "seeds": 1},
-            "Reject trial 1: it errs 3.0 points more than the base, trial 0 (95 % interval 1.0 to 5.0 more; 1 new "
-            "seed, 5 of the base).",
+            "Reject trial 1: it is worse than the base (trial 0). Its SER is 3.0 points higher over 1 new seed "
+            "(base: 5); the 95 % interval runs from 1.0 to 5.0 higher.",
         ),
         (
             {"verdict": "reject", "difference": -0.002, "low": -0.006, "high": 0.002},
-            "Reject trial 1: it errs 0.2 points less than the base, trial 0 (95 % interval 0.6 less to 0.2 more; 4 new "
-            "seeds, 5 of the base): no gain worth having.",
+            "Reject trial 1: it gains nothing worth having over the base (trial 0). Its SER is 0.2 points lower on "
+            "average over 4 new seeds (base: 5); the 95 % interval runs from 0.6 lower to 0.2 higher.",
         ),
         (
-            {"verdict": "undecided", "difference": 0.001, "low": -0.02, "high": 0.022, "needed": "patience"},
-            "Undecided on trial 1: it errs 0.1 points more than the base, trial 0 (95 % interval 2.0 less to 2.2 more; "
-            "4 new seeds, 5 of the base). A clear verdict would take patience.",
+            {"verdict": "undecided", "difference": 0.001, "low": -0.02, "high": 0.022, "needed": "wait"},
+            "Undecided: trial 1 may be better or worse than the base (trial 0). Its SER is 0.1 points higher on "
+            "average over 4 new seeds (base: 5), but the 95 % interval runs from 2.0 lower to 2.2 higher. To decide, "
+            "wait.",
         ),
         (
-            {"verdict": "undecided", "base_seeds": 3, "base_diverged": 2, "needed": "patience"},
-            "Undecided on trial 1: it errs 4.2 points less than the base, trial 0 (95 % interval 2.1 to 6.3 less; 4 "
-            "new seeds, 3 of the base, which diverged with 2 more). A clear verdict would take patience.",
+            {"verdict": "undecided", "base_seeds": 3, "base_diverged": 2, "needed": "wait"},
+            "Undecided: trial 1 cannot be judged against the base (trial 0) yet. Its SER is 4.2 points lower on "
+            "average over 4 new seeds (base: 3, and 2 that diverged); the 95 % interval runs from 2.1 to 6.3 lower. To "
+            "decide, wait.",
         ),
         (
-            {"verdict": "undecided", "difference": math.nan, "low": math.nan, "high": math.nan, "needed": "patience"},
-            "Undecided on trial 1: there is no telling yet how it compares with the base, trial 0 (4 new seeds, 5 of "
-            "the base). A clear verdict would take patience.",
+            {"verdict": "undecided", "difference": math.nan, "low": math.nan, "high": math.nan, "needed": "wait"},
+            "Undecided: trial 1 cannot be judged against the base (trial 0) yet. To decide, wait.",
         ),
     ],
 )
@@ -270,11 +273,9 @@ def test_the_decision_comes_first_and_one_seed_is_not_told_beside_it() -> None:
     samples = read({0: BASE_READS, 1: BETTER, 2: LIKE})
     by_number = {trial.number: trial for trial in ranking}
     text = verdict(by_number[1], ranking, samples, [ADOPTED])
-    assert text.startswith(f"{decision_text(ADOPTED)} The interval allows for")
+    assert text.startswith(f"{decision_text(ADOPTED)} In the search")
     assert "In the search, trial 1 was the best of the 3 trials" in text
     assert "its mean over 4 new seeds is 20.0 %." in text
-    assert "1.2 points (standard deviation)" in text
-    assert "picking out of 7 trials" in text
     assert "one seed" not in text
     assert "**" not in text
     of_base = verdict(by_number[0], ranking, samples, [ADOPTED])
@@ -284,6 +285,20 @@ def test_the_decision_comes_first_and_one_seed_is_not_told_beside_it() -> None:
     of_another = verdict(by_number[2], ranking, samples, [ADOPTED])
     assert of_another.startswith(decision_text(ADOPTED))
     assert of_another.endswith(verdict(by_number[2], ranking, samples))
+
+
+def test_how_it_was_decided_is_said_apart_from_the_verdict() -> None:
+    how = how_decided([ADOPTED])
+    assert "1.2 points (standard deviation)" in how
+    assert "the choice of pieces, for picking the best of 7 trials," in how
+    assert how.endswith("The run that made a trial look best is not counted.")
+    assert how_decided([dataclasses.replace(ADOPTED, difference=math.nan)]) == how_decided([]) == ""
+
+
+def test_a_line_has_room_for_the_first_sentence() -> None:
+    assert first_sentence(decision_text(ADOPTED)) == "Adopt trial 1: it is better than the base (trial 0)."
+    assert first_sentence("One.") == "One."
+    assert first_sentence("") == ""
 
 
 REJECTED = dataclasses.replace(ADOPTED, verdict="reject", difference=0.03, low=0.01, high=0.05, ser=0.272)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,14 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import results
+from datasets.addresses import working_folder
 from datasets.errors import StorageError, StudyError
-from datasets.storage import Remote, retried, working_folder
+from datasets.storage import Remote, retried
 from results import working_copy
 from results.gather import GatherConfig, gather, gather_reports
 from results.journal import read
 from results.manual import read_manual, write_manual
 from results.study import find_study
-from results.working_copy import WorkingCopy, bring_studies, bring_study, is_mirrored, is_weights, opened_study
+from results.working_copy import (
+    WorkingCopy,
+    bring_file,
+    bring_studies,
+    bring_study,
+    is_mirrored,
+    is_weights,
+    opened_study,
+)
 from tests.studies import FakeTrial, make_study
 
 TRIALS = [FakeTrial(0, (0.9, 0.5), origin="base"), FakeTrial(1, (0.8, 0.4)), FakeTrial(2, (0.9,), None)]
@@ -55,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-NAMES = st.sampled_from(["study.json", "events.jsonl", "reports/trials.parquet", "best/figures/a.png", "manual.json"])
+NAMES = st.sampled_from(["study.json", "events.jsonl", "reports/trials.parquet", "best/figures/a.png", "manual/a.json"])
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), NAMES, st.binary(max_size=6)),
@@ -136,7 +148,7 @@ def test_a_study_is_found_by_its_address_without_its_weights(studies: str, tmp_p
     there, here = gather(tmp_path / "elsewhere" / "demo"), gather(folder)
     assert here.missing_samples == there.missing_samples == 0
     assert here.trials.drop_columns(["checkpoint"]).equals(there.trials.drop_columns(["checkpoint"]))
-    assert here.samples.equals(there.samples)
+    assert here.samples.table().equals(there.samples.table())
     with pytest.raises(StudyError, match=r"study=dmo: no such study in file://.*did you mean demo"):
         find_study(studies, "dmo")
     with pytest.raises(StudyError, match="no such study"):
@@ -160,7 +172,7 @@ def test_what_a_command_writes_is_pushed(studies: str, tmp_path: Path, capsys: p
 
 def test_the_list_needs_no_more_than_record_and_journal(studies: str) -> None:
     [folder] = bring_studies(studies)
-    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"study.json", "events.jsonl"}
+    assert contents(folder).keys() == {"study.json", "events.jsonl"}
 
 
 def test_what_changed_at_the_address_comes(studies: str, tmp_path: Path) -> None:
@@ -177,35 +189,92 @@ def test_what_changed_at_the_address_comes(studies: str, tmp_path: Path) -> None
     assert not (folder / "manual.json").exists()
 
 
+@contextmanager
+def broken_store(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[None]:
+    """A store that takes a few more files, and then none."""
+    upload, left = Remote.upload, iter(range(after))
+
+    def fail(remote: Remote, path: Path, name: str) -> None:
+        if next(left, None) is None:
+            raise StorageError("connection reset", hopeless=True)
+        upload(remote, path, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Remote, "upload", fail)
+        try:
+            yield
+        except StorageError:
+            return
+    pytest.fail("all was written")
+
+
+def rate(studies: str, trial_id: str, value: float) -> None:
+    with opened_study(studies, "demo") as folder:
+        write_manual(folder, trial_id, value)
+
+
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Be another machine: one with another cache."""
+    monkeypatch.setenv("OMR_SEARCH_CACHE", str(tmp_path / name))
+
+
 def test_a_rating_that_could_not_be_written_stays_and_goes_with_the_next_push(
     studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = tmp_path / "shared" / "demo" / "manual.json"
-    with opened_study(studies, "demo") as folder:
-        write_manual(folder, "fake_00000", 1.0)
-    assert there.read_bytes() == (folder / "manual.json").read_bytes()
-
-    def fail(*_: object) -> None:
-        raise StorageError("connection reset")
-
-    def rate() -> None:
-        with opened_study(studies, "demo") as folder:
-            write_manual(folder, "fake_00001", 3.0)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Remote, "write", fail)
-        broken.setattr(working_copy, "retried", lambda action: action())
-        with pytest.raises(StorageError, match="connection reset"):
-            rate()
+    there = tmp_path / "shared" / "demo"
+    rate(studies, "fake_00000", 1.0)
+    assert read_manual(there) == {"fake_00000": 1.0}
+    with broken_store(monkeypatch):
+        rate(studies, "fake_00001", 3.0)
+    with broken_store(monkeypatch):
+        rate(studies, "fake_00000", 2.0)
     later = time.time() + 60
-    os.utime(there, (later, later))  # no clock is asked who is right
-    ratings = {"fake_00000": 1.0, "fake_00001": 3.0}
+    os.utime(there / "manual" / "fake_00000.json", (later, later))  # no clock is asked who is right
+    ratings = {"fake_00000": 2.0, "fake_00001": 3.0}
     assert read_manual(find_study(studies, "demo")) == ratings
     with opened_study(studies, "demo"):
         pass
-    assert read_manual(there.parent) == ratings
-    there.write_text('{"fake_00002": 2.0}')  # now it is another machine's again
-    assert read_manual(find_study(studies, "demo")) == {"fake_00002": 2.0}
+    assert read_manual(there) == ratings
+    (there / "manual" / "fake_00000.json").write_text("4.0")  # now it is another machine's again
+    assert read_manual(find_study(studies, "demo"))["fake_00000"] == 4.0
+
+
+def test_two_machines_rate_while_one_of_them_cannot_reach_the_store(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(tmp_path, monkeypatch, "first")
+    with broken_store(monkeypatch):
+        rate(studies, "fake_00000", 1.0)
+    machine(tmp_path, monkeypatch, "second")
+    rate(studies, "fake_00001", 2.0)
+    machine(tmp_path, monkeypatch, "first")
+    rate(studies, "fake_00002", 3.0)
+    ratings = {"fake_00000": 1.0, "fake_00001": 2.0, "fake_00002": 3.0}
+    assert read_manual(tmp_path / "shared" / "demo") == ratings
+    machine(tmp_path, monkeypatch, "second")
+    assert read_manual(find_study(studies, "demo")) == ratings
+
+
+def test_a_rating_from_elsewhere_comes_to_a_machine_that_is_ahead_and_is_not_deleted_by_it(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = find_study(studies, "demo")
+    write_manual(folder, "fake_00000", 1.0)
+    with (folder / "events.jsonl").open("ab") as journal:
+        journal.write(b"\n")  # this machine drove the study and was lost
+    machine(tmp_path, monkeypatch, "second")
+    rate(studies, "fake_00001", 2.0)
+    monkeypatch.setenv("OMR_SEARCH_CACHE", str(tmp_path / "cache"))
+    with opened_study(studies, "demo"):
+        pass
+    assert read_manual(folder) == read_manual(tmp_path / "shared" / "demo") == {"fake_00000": 1.0, "fake_00001": 2.0}
+
+
+def test_ratings_of_before_are_read(studies: str) -> None:
+    folder = find_study(studies, "demo")
+    (folder / "manual.json").write_text('{"fake_00000": 1.0, "fake_00001": 2.0}')
+    write_manual(folder, "fake_00001", 3.0)
+    assert read_manual(folder) == {"fake_00000": 1.0, "fake_00001": 3.0}
 
 
 def test_a_first_rating_that_is_here_alone_is_not_deleted(studies: str, tmp_path: Path) -> None:
@@ -213,6 +282,118 @@ def test_a_first_rating_that_is_here_alone_is_not_deleted(studies: str, tmp_path
     with opened_study(studies, "demo"):
         pass
     assert read_manual(tmp_path / "shared" / "demo") == {"fake_00001": 3.0}
+
+
+MADE = ("best/report.md", "report.html", "reports/trials.parquet", "trackers/run")
+
+
+def drive_to_the_end(studies: str, text: str) -> None:
+    """Write what a search leaves, with one event more in its journal."""
+    with opened_study(studies, "demo") as folder:
+        with (folder / "events.jsonl").open("ab") as journal:
+            journal.write(b"\n")
+        for name in MADE:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("pushed_before", [False, True])
+def test_what_a_push_left_undone_after_the_journal_is_not_lost(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pushed_before: bool
+) -> None:
+    there = tmp_path / "shared" / "demo"
+    if pushed_before:
+        drive_to_the_end(studies, "the session before")
+    with broken_store(monkeypatch, after=2):  # the journal, and one file more
+        drive_to_the_end(studies, "the last session")
+    bring_studies(studies)  # for which the journal alone is needed
+    folder = find_study(studies, "demo")
+    assert [(folder / name).read_text() for name in MADE] == ["the last session"] * 4
+    with opened_study(studies, "demo"):
+        pass
+    assert [(there / name).read_text() for name in MADE] == ["the last session"] * 4
+    (there / "report.html").unlink()  # what was there once, and was deleted, goes here, too
+    assert not (find_study(studies, "demo") / "report.html").exists()
+
+
+def test_what_another_machine_made_of_a_later_journal_counts(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive_to_the_end(studies, "the session before")
+    with broken_store(monkeypatch), opened_study(studies, "demo") as folder:
+        (folder / "report.html").write_text("of this session")
+        (folder / "changes").mkdir()
+        (folder / "changes" / "digest.diff").write_text("was never there")
+    machine(tmp_path, monkeypatch, "second")
+    drive_to_the_end(studies, "the last session")
+    monkeypatch.setenv("OMR_SEARCH_CACHE", str(tmp_path / "cache"))
+    bring_studies(studies)
+    assert find_study(studies, "demo") == folder
+    assert [(folder / name).read_text() for name in MADE] == ["the last session"] * 4
+    assert (folder / "changes" / "digest.diff").exists()
+
+
+def test_a_study_that_was_replaced_at_the_address_does_not_take_what_is_here_alone(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with broken_store(monkeypatch):
+        drive_to_the_end(studies, "the last session")
+    record = tmp_path / "shared" / "demo" / "study.json"
+    record.write_text(record.read_text().replace("2024", "2025"))
+    with pytest.raises(StudyError, match=r"study=demo: .* is another study of this name.*move that folder away"):
+        find_study(studies, "demo")
+    [folder] = bring_studies(studies)
+    assert "another study of this name" in capsys.readouterr().out
+    assert (folder / "report.html").read_text() == "the last session"
+
+
+HOLDS = """
+import sys
+from results.working_copy import opened_study
+with opened_study(sys.argv[1], "demo") as folder:
+    (folder / "report.html").write_text("the other command's")
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_of_two_commands_on_one_machine_the_second_waits_and_says_so(
+    studies: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [sys.executable, "-c", HOLDS, studies]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        words[2] = HOLDS.replace("the other", "this")
+        with subprocess.Popen(words, stdin=subprocess.PIPE) as other:
+            patience = time.monotonic() + 60
+            while "study=demo: another command of this machine is at work on it" not in capfd.readouterr().out:
+                assert time.monotonic() < patience
+                time.sleep(0.05)
+            there = tmp_path / "shared" / "demo" / "report.html"
+            assert not there.exists()
+            holder.communicate("\n")
+            assert there.read_text() == "the other command's"
+            other.communicate(b"\n")
+            assert other.returncode == 0
+    assert there.read_text() == "this command's"
+
+
+def test_weights_that_were_brought_are_not_pushed_again(
+    studies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "shared" / "demo" / "best"
+    there.mkdir()
+    (there / "model.safetensors").write_bytes(b"weights")
+    with opened_study(studies, "demo") as folder:
+        bring_file(folder, "best/model.safetensors")
+        assert (folder / "best" / "model.safetensors").read_bytes() == b"weights"
+        monkeypatch.setattr(Remote, "upload", lambda *_: pytest.fail("uploaded"))
+    (folder / "best" / "model.safetensors").unlink()  # to make room here, and nowhere else
+    with opened_study(studies, "demo"):
+        pass
+    assert (there / "model.safetensors").exists()
 
 
 def test_a_journal_that_is_ahead_stays(studies: str, tmp_path: Path) -> None:

@@ -6,23 +6,35 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
+from datasets.addresses import is_address
 from datasets.corpus_storage import brought
+from datasets.errors import CorpusError
 from datasets.manifest import Manifest
 from datasets.shards import PreparedCorpus
-from datasets.storage import is_address
 
 Stamps: TypeAlias = tuple[tuple[str, int, int], ...]
 
 
-def kept_corpus(place: Path | str) -> PreparedCorpus:
+def kept_corpus(place: Path | str, content_hash: str | None = None) -> PreparedCorpus:
     """The corpus in a folder, or at an address, from where it is brought to this machine once; compared with its
     hashes once a process, or again where one of its files is another.
 
+    Args:
+        content_hash: that it must have: a corpus may be prepared anew while a search runs, and trials of two corpora
+            would not compare.
+
     Raises:
-        CorpusError: it is missing, incomplete or damaged.
+        CorpusError: it is missing, incomplete, damaged, or another one.
     """
     path = brought(str(place)) if is_address(place) else Path(place)
-    return _verified(path, _stamps(path))
+    corpus = _verified(path, _stamps(path))
+    found = corpus.manifest.content_hash
+    if content_hash not in (None, found):
+        raise CorpusError(
+            f"{path.name} is another corpus than the study's: {content_hash[:12]} when the search began, "
+            f"{found[:12]} now; it was prepared anew"
+        )
+    return corpus
 
 
 @lru_cache(maxsize=1)

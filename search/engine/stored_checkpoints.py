@@ -15,9 +15,10 @@ from typing import Any, overload
 
 from ray import tune
 
+from datasets.addresses import joined
 from datasets.errors import StorageError
-from datasets.storage import Remote, fetched, joined, retried
-from search.engine.searcher import CHECKPOINTS, EXCHANGED
+from datasets.storage import Remote, fetched, retried
+from search.engine import keys
 
 
 class Brought(Sequence[Path]):
@@ -33,7 +34,7 @@ class Brought(Sequence[Path]):
         self.addresses = tuple(addresses)
         self.scratch = scratch
         self._folder: Path | None = None
-        self._number = -1
+        self._number: int | None = None  # of the one that is here
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -70,23 +71,31 @@ class Brought(Sequence[Path]):
 def checkpoints_at(study: str, config: Mapping[str, Any], scratch: Path) -> Brought:
     """Where a trial may go on from, the newest first, as `search.engine.trial` says it of folders.
 
+    The agenda names addresses; Tune, and with it an exchange of a population, paths in its own storage.
+
     Args:
         study: its address.
     """
+    root = Remote.of(study).root
+
+    def address(place: str) -> str:
+        path = PurePosixPath(place)
+        return joined(study, *path.relative_to(root).parts) if path.is_relative_to(root) else place
+
+    given = [address(place) for place in config[keys.CHECKPOINTS]]
     latest = tune.get_checkpoint()
     if latest is None:
-        return Brought(config[CHECKPOINTS], scratch)
+        return Brought(given, scratch)
     newest = PurePosixPath(latest.path)
-    below = newest.parent.relative_to(Remote.of(study).root)
-    remote = Remote.of(joined(study, *below.parts))
-    since = config.get(EXCHANGED, "")
+    remote = Remote.of(address(str(newest.parent)))
+    since = config.get(keys.EXCHANGED, "")
     numbered = [name for name in retried(remote.folders) if name.removeprefix("checkpoint_").isdigit()]
     own = sorted((name for name in numbered if since < name < newest.name), reverse=True)
     places = [joined(remote.address, name) for name in (newest.name, *own)]
-    return Brought([*places, *(place for place in config[CHECKPOINTS] if place not in places)], scratch)
+    return Brought([*places, *(place for place in given if place not in places)], scratch)
 
 
-def told(report: Callable[[], None]) -> None:
+def report_again(report: Callable[[], None]) -> None:
     """Report; what a store could not take is told it again.
 
     Raises:
