@@ -39,7 +39,8 @@ def new_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made: list[Any] = []
 
     def make(nodes: int, dashboard: bool = False) -> Any:
-        head = {"num_cpus": int(nodes == 0), "include_dashboard": dashboard, "dashboard_port": 0}
+        free = {"dashboard_port": 0, "dashboard_agent_listen_port": 0}  # another Ray beside this one has the usual ones
+        head = {"num_cpus": int(nodes == 0), "include_dashboard": dashboard, **free}
         made.append(Cluster(initialize_head=True, head_node_args=head))
         for _ in range(nodes):
             made[-1].add_node(num_cpus=1, wait=False)
