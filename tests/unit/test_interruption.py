@@ -24,6 +24,14 @@ def said() -> list[str]:
     return []
 
 
+@pytest.fixture(autouse=True)
+def _not_under_nohup() -> Iterator[None]:
+    """Who runs the tests with `nohup` has a closed terminal's signal ignored here, and in the processes begun here."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def interruption(tmp_path: Path, said: list[str]) -> Iterator[Interruption]:
     made = Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 600.0, said.append)
@@ -64,14 +72,11 @@ def test_what_ends_it_at_once(signals: tuple[signal.Signals, ...], interruption:
 
 
 def test_who_is_begun_with_nohup_hears_of_no_closed_terminal(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        made = Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 1.0, print)
-        with made.handled():
-            send(signal.SIGHUP)
-        assert not made.stop.interrupted
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    made = Interruption(Stop(BudgetConfig(), Chronicle(tmp_path)), 1.0, print)
+    with made.handled():
+        send(signal.SIGHUP)
+    assert not made.stop.interrupted
 
 
 CLOSED_TERMINAL = """
