@@ -18,23 +18,22 @@ from results.ranking import BASE
 from search.config import SearchConfig
 from search.corpus import PlannedCorpus, fitted, planned_corpus, preparation
 from search.cost import Measurement, Schedule, cost, trials_within
+from search.lines import limits, say
 from search.measure import Job, gpu_of, measure, visible_gpus
 from search.packing import packed
 from search.plan_text import (
     between,
     corpus_text,
     disk_text,
-    limits,
     measured_text,
     memory_text,
     origin_text,
     plan_text,
-    say,
     search_text,
-    stopping_text,
     trial_text,
 )
 from search.resources import Slots, on_its_device, slots_of, this_machine
+from search.rules import describe
 from search.rungs import average_epochs
 from search.samplers import grid_size
 from search.space import SearchSpace
@@ -70,7 +69,7 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
             space = space_of(config)
             check_trainings(config, space, corpus.corpus)
         hardware = collect().hardware
-        config, _ = packed(config, space, corpus.corpus.path, hardware.gpus, lambda text: say("packing", text))
+        config, _ = packed(config, space, corpus.corpus.path, hardware.gpus, partial(say, "packing"))
         slots = slots_of(config, slots.machine)
         say("corpus", corpus_text(preparation(config).folder.name, corpus))
         settings = settings_to_measure(space, slots.beside, config.seed)
@@ -86,7 +85,7 @@ def plan(config: SearchConfig, spaces: Sequence[str]) -> None:
     say("a trial", trial_text(estimate, schedule))
     if fitting is not None:
         say("trials", f"in {' or '.join(limits(config.budget))}: about {between(fitting.low, fitting.high)}")
-    say("search", search_text(estimate, schedule, stopping_text(config)))
+    say("search", search_text(estimate, schedule, describe(config.scheduler, config.train.epochs)))
     say("disk", disk_text(estimate, corpus))
     say("from", origin_text(config, slots, time.monotonic() - began, load))
 

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from results.provenance import Hardware
 from results.ranking import BASE
-from search.config import BudgetConfig, SearchConfig
+from search.config import SearchConfig
 from search.corpus import PlannedCorpus
 from search.cost import Cost, Measurement, Schedule
+from search.lines import limits, share_text
 from search.resources import Slots, trials_on_a_gpu
-from search.rungs import halving_rungs
 
-WIDTH = 110
 BUSY = 0.5  # load of each core from which on a measurement is one of a busy machine
-
-
-def say(name: str, text: str) -> None:
-    """Print a line, or several, under a name."""
-    filled = textwrap.fill(f"{name:<10} {text}", WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False)
-    print(filled, flush=True)
-
-
-def limits(budget: BudgetConfig) -> list[str]:
-    """What ends a search, in words: `8 trials`, `2 hours`."""
-    named = {name.replace("gpu_", "GPU "): limit for name, limit in vars(budget).items() if limit is not None}
-    return [f"{limit:g} {name.removesuffix('s') if limit == 1 else name}" for name, limit in named.items()]
 
 
 def plan_text(config: SearchConfig, spaces: Sequence[str], trials: int | None) -> str:
@@ -62,12 +48,10 @@ def measured_text(measured: Sequence[Measurement], slots: Slots, hardware: Hardw
     if others:
         text += f", {len(others)} other setting{'s' if len(others) > 1 else ''} of the space {_speeds(others)}"
     scored = [one.scored_per_second for one in measured]
-    cores = f"{slots.cpus} core{'s' if slots.cpus > 1 else ''}"
-    share = f"{slots.gpus:g} GPU and {cores}" if slots.gpus else cores
     where = " and ".join(dict.fromkeys(hardware.gpus)) if slots.gpus else hardware.cpu
     return (
         f"{text}; validation {between(min(scored), max(scored))} staves/s; "
-        f"{slots.beside} side by side, {share} each, on {where}"
+        f"{slots.beside} side by side, {share_text(slots.cpus, slots.gpus)} each, on {where}"
     )
 
 
@@ -104,18 +88,6 @@ def search_text(cost: Cost, schedule: Schedule, stopping: str) -> str:
     if schedule.repeats:
         text += f"; then at most {schedule.repeats} more trainings with other seeds (confirm), not in what is likely"
     return text
-
-
-def stopping_text(config: SearchConfig) -> str:
-    """Which trials end early."""
-    name, rungs = config.scheduler.name, halving_rungs(config.scheduler, config.train.epochs)
-    if name in ("asha", "hyperband") and rungs:
-        return f"{name} stops some after epoch {', '.join(map(str, rungs))}"
-    if name == "promotion" and rungs:
-        return f"promotion lets the best go on after epoch {', '.join(map(str, rungs))}"
-    if name == "median" and rungs:
-        return f"median stops some from epoch {rungs[0]} on"
-    return "every trial is trained to the end"
 
 
 def disk_text(cost: Cost, corpus: PlannedCorpus) -> str:

@@ -14,6 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import insort
 from collections import defaultdict
+from collections.abc import Sequence
 from enum import StrEnum
 from statistics import fmean, median
 
@@ -59,7 +60,7 @@ class Rule(ABC):
     @property
     @abstractmethod
     def text(self) -> str:
-        """When trials are compared, such as `compared after epoch 4, 8`; empty if never."""
+        """What becomes of trials, such as `asha stops weak trials after epochs 4 and 8`; empty if all go on."""
 
     @property
     def first_rung(self) -> int | None:
@@ -156,7 +157,7 @@ class Rungs(Rule):
     @property
     def text(self) -> str:
         """The rungs."""
-        return f"compared after epoch {', '.join(map(str, self.rungs))}" if self.rungs else ""
+        return f"{self.config.name} stops weak trials {_after(self.rungs)}" if self.rungs else ""
 
     def _reached_end(self, trial: int) -> None:
         """Drop the first rung, if asked to, for trials that are still to come to it, once it is seen to mislead."""
@@ -210,7 +211,7 @@ class Promotion(Rungs):
     @property
     def text(self) -> str:
         """The rungs, and that it promotes."""
-        return f"{super().text}, the best promoted" if self.rungs else ""
+        return f"promotion pauses trials {_after(self.rungs)}, and the best go on" if self.rungs else ""
 
     def __init__(self, config: SchedulerConfig, epochs: int, first: int = 0) -> None:
         super().__init__(config, epochs, first)
@@ -283,7 +284,7 @@ class Median(Rule):
     def text(self) -> str:
         """The first epoch that it stops after."""
         first = self.config.grace_epochs
-        return f"stopped behind the median from epoch {first} on" if first < self.epochs else ""
+        return f"median stops who is behind the median, from epoch {first} on" if first < self.epochs else ""
 
     def _judge(self, trial: int, epoch: int, ser: float) -> Action:  # noqa: ARG002
         means = self._means[epoch]  # of the others: its own comes later
@@ -322,8 +323,13 @@ def rungs(config: SchedulerConfig, epochs: int) -> list[int]:
 
 
 def describe(config: SchedulerConfig, epochs: int) -> str:
-    """When trials are compared, such as `compared after epoch 4, 8`; empty if never."""
+    """What becomes of trials on their way, such as `asha stops weak trials after epochs 4 and 8`."""
     rule = build_rule(config, epochs)
-    if rule:
-        return rule.text
-    return f"exchanged every {config.grace_epochs} epochs" if config.grace_epochs < epochs else ""
+    if rule is None and config.grace_epochs < epochs:
+        return f"{config.name} exchanges settings every {config.grace_epochs} epochs"
+    return (rule.text if rule else "") or "every trial is trained to the end"
+
+
+def _after(rungs: Sequence[int]) -> str:
+    *others, last = map(str, rungs)
+    return f"after epochs {', '.join(others)} and {last}" if others else f"after epoch {last}"

@@ -27,9 +27,9 @@ from results.study import DEFAULT_STUDIES
 from results.working_copy import study_names
 from search.compose import GROUPS, as_yaml, choices, compose, device_note, space_names
 from search.config import SearchConfig
+from search.lines import limits, say
 from search.manage import ManageConfig, show_list, show_status, stop
 from search.plan import plan
-from search.plan_text import limits
 from search.study import resume_study, run_study
 
 SHOW = "--config"
@@ -61,9 +61,9 @@ def main(words: list[str]) -> None:
         return
     note = device_note(fields)
     if note is not None:
-        print(f"{'device':<10} {note}", flush=True)
+        say("device", note)
     if config.budget.trials is None:
-        print(f"{'ends':<10} after {' or '.join(limits(config.budget))}", flush=True)
+        say("ends", f"after {' or '.join(limits(config.budget))}")
     if config.plan:
         plan(config, space_names(fields))
     else:

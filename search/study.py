@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from optuna.samplers import BaseSampler
@@ -26,21 +27,22 @@ from results.provenance import Provenance, collect
 from results.study import ENGINE_FOLDER, EVENTS_FILE, STUDY_FILE, CorpusRecord, StudyRecord, write_changes, write_study
 from results.training_log import read_log
 from results.working_copy import study_names
-from search.closing import close, entered_if_it_breaks_off, shown
+from search.closing import close, entered_if_it_breaks_off
 from search.config import SearchConfig
 from search.console import Console
 from search.corpus import fitted, preparation
 from search.disk import GIGABYTE, bytes_under, check_room, estimate, free_bytes
+from search.lines import say
 from search.lock import driving
 from search.mirror import Mirror
+from search.opening import job_description, what_is_searched, where_to_watch
 from search.outcome import Outcome
 from search.packing import packed
 from search.prior import completed, prior_from_log
-from search.resources import concurrent_trials, trial_resources
 from search.resume import changes_since, check_state, study_to_resume
-from search.rules import describe, rungs
+from search.rules import rungs
 from search.runtime_env import check_paths_last
-from search.samplers import build_sampler, grid_size
+from search.samplers import build_sampler
 from search.space import WEIGHTS, SearchSpace
 from search.tracker_names import check_trackers
 
@@ -63,7 +65,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     corpus = prepare(preparation(config))
     if (fit := fitted(config, corpus.manifest.sources)) != config:
         left_out = config.space.parameters.keys() - fit.space.parameters.keys()
-        print(f"{'left out':<10} {', '.join(sorted(left_out))}: {corpus.path.name} has no such sources")
+        say("left out", f"{', '.join(sorted(left_out))}: {corpus.path.name} has no such sources")
         config, space = fit, space_of(fit)
         sampler = sampler_of(config, space)
     check_trainings(config, space, corpus)
@@ -97,7 +99,7 @@ def resume_study(words: Sequence[str]) -> None:
         except StudyOverError:
             if mirror is None or not written:
                 raise
-            print(f"{'written':<10} {written} files that were missing at {mirror.remote.address}")
+            say("written", f"{written} files that were missing at {mirror.remote.address}")
             return
         corpus = prepare(preparation(config))
         changes = changes_since(study, corpus, provenance)
@@ -207,30 +209,24 @@ def _run_trials(
     from search.engine.tuning import run_trials
 
     hardware = provenance.hardware
-    config, packing = packed(config, space, corpus.path, hardware.gpus, lambda text: print(f"{'packing':<10} {text}"))
+    config, packing = packed(config, space, corpus.path, hardware.gpus, partial(say, "packing"))
     disk = ThreadPoolExecutor(1).submit(estimate, config)  # it takes as long as Ray does to start
     seen = [Witness(field, path, field == "paths.studies") for field, path in _shared(config, corpus).items()]
-    with cluster_of(config.cluster, _job(config), seen) as cluster:
-        cpus, gpus = trial_resources(config, cluster)
-        print(f"{'code':<10} {provenance.code}")
+    with cluster_of(config.cluster, job_description(config), seen) as cluster:
+        say("code", str(provenance.code))
         for change in changes:
-            print(f"{'changed':<10} {change}")
-        print(_heading(config, space, corpus, concurrent_trials(cluster, cpus, gpus), _share(cpus, gpus)))
+            say("changed", change)
+        for name, text in what_is_searched(config, space, corpus, cluster):
+            say(name, text)
         if (size := disk.result()) is not None:
             there = bytes_under(config.folder() / ENGINE_FOLDER)
             if mirror is None:
                 check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE, there)
             free = f"{free_bytes(config.folder()) / GIGABYTE:,.0f} GB are free"
             where = free if mirror is None else f"at {mirror.remote.address}"
-            print(f"{'disk':<10} about {size.total / GIGABYTE:.2g} GB in the end, {where}")
-        if cluster.dashboard is not None:
-            token = f"   token {cluster.token}   (asked for once)" if cluster.token else ""
-            print(f"dashboard  {cluster.dashboard}{token}")
-            print(f"metrics    {cluster.metrics}")
-        for remark in cluster.remarks:
-            print(f"cluster    {remark}")
-        if config.trackers:
-            print(f"trackers   {', '.join(config.trackers)}   in {shown(config.folder())}/trackers")
+            say("disk", f"about {size.total / GIGABYTE:.2g} GB in the end, {where}")
+        for name, text in where_to_watch(config, cluster):
+            say(name, text)
         print(flush=True)
         stops = rungs(config.scheduler, config.train.epochs)
         again = (config.judged + 1, config.confirm.rounds) if config.judged else (0, 0)
@@ -259,62 +255,6 @@ def _shared(config: SearchConfig, corpus: PreparedCorpus) -> dict[str, Path]:
     return {field: file.resolve() for field, (place, file) in files.items() if not is_address(place)}
 
 
-def _job(config: SearchConfig) -> dict[str, str]:
-    """What Ray's dashboard says of the search, which is a job to it; `job_name` is in its list of jobs."""
-    way = f"{config.sampler.name} and {config.scheduler.name}"
-    return {
-        "job_name": f"{config.study}: {_trials(config)} of {config.train.epochs} epochs, {way}",
-        "study": config.study,
-        "searched": ", ".join(config.space.parameters),
-        "folder": str(config.folder().resolve()),
-    }
-
-
-def _heading(config: SearchConfig, space: SearchSpace, corpus: PreparedCorpus, abreast: int, share: str) -> str:
-    compared = describe(config.scheduler, config.train.epochs)
-    model, splits = config.model, corpus.manifest.splits
-    size = f"{model.height} x {model.width}"
-    sampler = config.sampler.name if space.resolution is None else f"a grid of {grid_size(space)} settings"
-    counts = ", ".join(f"{counts.staves:,} {split}" for split, counts in splits.items())
-    lines = {
-        "study": f"{config.study}   in {shown(config.folder())}{_kept(config)}",
-        "model": f"{size} staves, {_depths(config)}, vocabulary {model.vocabulary}",
-        "corpus": f"{corpus.path.name}: {counts} staves   {corpus.manifest.content_hash[:12]}",
-        "search": (
-            f"{_trials(config)} of {config.train.epochs} epochs; {_queued(config, space)}, then {sampler}; "
-            f"{config.scheduler.name}{f', {compared}' if compared else ''}; {abreast} at a time, {share} each"
-        ),
-    }
-    return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
-
-
-def _queued(config: SearchConfig, space: SearchSpace) -> str:
-    """What is trained before the sampler's first trial."""
-    others = min(space.queued, config.budget.trials or space.queued) - 1
-    return "the base first" if others < 1 else f"the base and {others} more that are given first"
-
-
-def _trials(config: SearchConfig) -> str:
-    """How many trials there will be, or what else ends the search."""
-    budget = config.budget
-    limits = {"trials": budget.trials, "epochs": budget.epochs, "hours": budget.hours, "GPU hours": budget.gpu_hours}
-    texts = [f"{limit:g} {what}" for what, limit in limits.items() if limit is not None]
-    return f"{texts[0]}" if budget.trials and len(texts) == 1 else f"trials until {' or '.join(texts)} are spent, each"
-
-
-def _depths(config: SearchConfig) -> str:
-    model = config.model
-    return (
-        f"backbone {'/'.join(map(str, model.backbone.layers))}, width {model.embedding}, "
-        f"depth {model.encoder.depth} and {model.decoder.depth}"
-    )
-
-
-def _share(cpus: int, gpus: float) -> str:
-    cores = f"{cpus} core{'s' if cpus > 1 else ''}"
-    return f"{gpus:g} GPU and {cores}" if gpus else cores
-
-
 def _record(
     config: SearchConfig, spaces: Sequence[str], space: SearchSpace, corpus: PreparedCorpus, provenance: Provenance
 ) -> StudyRecord:
@@ -329,11 +269,6 @@ def _record(
         seed=config.seed,
         max_epochs=config.train.epochs,
     )
-
-
-def _kept(config: SearchConfig) -> str:
-    studies = config.paths.studies
-    return f", kept at {joined(studies, config.study)}" if is_address(studies) else ""
 
 
 def _place(config: SearchConfig, corpus: PreparedCorpus) -> str:

@@ -44,7 +44,7 @@ def test_a_plan_says_what_a_search_costs_and_leaves_nothing(corpora: Path, tmp_p
     likely, low, high, *_ = numbers(lines["search"])
     at_most = numbers(lines["search"].split("), ")[1])[0]
     assert 0 < low <= likely <= high < at_most
-    assert "asha stops some after epoch 40, 80" in lines["search"]
+    assert "asha stops weak trials after epochs 40 and 80" in lines["search"]
     assert "0 GPU hours; 2 trials at a time" in lines["search"]
     assert numbers(lines["disk"])[0] > 0
     assert "a measurement of" in lines["from"]

@@ -27,11 +27,12 @@ def test_the_search_ends_well_and_says_where_everything_is(searched: Searched) -
     assert re.search(r"^study +mine", out, re.M)
     assert re.search(r"^code +(commit \w{8} \(the \d+|unversioned)", out, re.M)
     assert re.search(
-        r"^search +5 trials of 3 epochs; the base and 3 more that are given first, then tpe; "
-        r"asha, compared after epoch 1, 2",
+        r"^search +9 parameters in 5 trials of 3 epochs; the base and 3 more that are given first, then tpe; asha\s+"
+        r"stops weak trials after epochs 1 and 2; ",
         out,
         re.M,
     )
+    assert re.search(r"^note +5 trials for 9 parameters are a demonstration", out, re.M)
     assert re.search(r"^dashboard  http://127\.0\.0\.1:\d+   token \w+", out, re.M)
     assert re.search(r"trial +0  epoch +1/3  SER +\d+\.\d %", out)
     report, export, log = out.splitlines()[-3:]

@@ -510,8 +510,8 @@ def test_numbers_are_said_with_two_digits() -> None:
 
 def test_the_search_in_words() -> None:
     planned = schedule(Epochs(5, 5, 10), gpus=1.0)
-    assert search_text(cost([measurement()], planned), planned, "asha stops some after epoch 4") == (
-        "0.078 hours likely (0.078 by setting; asha stops some after epoch 4), 0.15 at most; "
+    assert search_text(cost([measurement()], planned), planned, "asha stops weak trials after epoch 4") == (
+        "0.078 hours likely (0.078 by setting; asha stops weak trials after epoch 4), 0.15 at most; "
         "0.16 GPU hours likely, 0.31 at most; 2 trials at a time"
     )
     ended = schedule(hours=0.1)

@@ -38,6 +38,9 @@ steps = st.lists(
 shapes = st.tuples(st.integers(1, 20), st.integers(1, 6), st.integers(2, 4))  # epochs, grace, factor
 
 
+TO_THE_END = "every trial is trained to the end"
+
+
 def test_a_population_has_no_rule() -> None:
     assert build_rule(SchedulerConfig(name="pbt"), 9) is None
 
@@ -45,18 +48,18 @@ def test_a_population_has_no_rule() -> None:
 @pytest.mark.parametrize(
     ("name", "epochs", "expected", "text"),
     [
-        ("asha", 9, [4, 8], "compared after epoch 4, 8"),
-        ("asha", 4, [], ""),
-        ("promotion", 9, [4, 8], "compared after epoch 4, 8, the best promoted"),
-        ("promotion", 4, [], ""),
-        ("hyperband", 9, [4, 8], "compared after epoch 4, 8, in 2 brackets"),
-        ("hyperband", 8, [4], "compared after epoch 4"),
-        ("hyperband", 2, [], ""),
-        ("median", 9, [], "stopped behind the median from epoch 4 on"),
-        ("median", 4, [], ""),
-        ("pbt", 9, [], "exchanged every 4 epochs"),
-        ("pbt", 4, [], ""),
-        ("none", 9, [], ""),
+        ("asha", 9, [4, 8], "asha stops weak trials after epochs 4 and 8"),
+        ("asha", 4, [], TO_THE_END),
+        ("promotion", 9, [4, 8], "promotion pauses trials after epochs 4 and 8, and the best go on"),
+        ("promotion", 4, [], TO_THE_END),
+        ("hyperband", 9, [4, 8], "hyperband stops weak trials after epochs 4 and 8, in 2 brackets"),
+        ("hyperband", 8, [4], "hyperband stops weak trials after epoch 4"),
+        ("hyperband", 2, [], TO_THE_END),
+        ("median", 9, [], "median stops who is behind the median, from epoch 4 on"),
+        ("median", 4, [], TO_THE_END),
+        ("pbt", 9, [], "pbt exchanges settings every 4 epochs"),
+        ("pbt", 4, [], TO_THE_END),
+        ("none", 9, [], TO_THE_END),
     ],
 )
 def test_when_trials_are_compared(name: str, epochs: int, expected: list[int], text: str) -> None:
