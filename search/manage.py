@@ -24,6 +24,7 @@ from results.study import DEFAULT_STUDIES, EVENTS_FILE, find_study, read_study
 from results.working_copy import STOP_FILE, bring_studies
 from search.disk import GIGABYTE, bytes_under
 from search.driver import Driver
+from search.lines import counted
 from search.lock import driver
 from search.resume import MORE
 
@@ -130,11 +131,12 @@ def _row(folder: Path) -> tuple[str, ...]:
     rows = found.trials.select(["state", "epochs", "ser", "repeats"]).to_pylist()
     own = [row for row in rows if row["repeats"] is None]
     done = [row["ser"] for row in own if row["state"] == "completed" and row["epochs"] == record.max_epochs]
-    states = Counter(row["state"] for row in own)
+    driven = driver(folder)
+    states = Counter(_trial_state(row["state"], driven is not None) for row in own)
     return (
         folder.name,
         record.created[:16].replace("T", " "),
-        _state(driver(folder), found.begun, found.outcome),
+        _state(driven, found.begun, found.outcome),
         ", ".join(f"{count} {state}" for state, count in states.items()),
         percent(min((ser for ser in done if ser is not None), default=None)),
         f"{_bytes(folder) / GIGABYTE:.2f}",
@@ -155,26 +157,30 @@ def _state(found: Driver | None, begun: bool, outcome: str | None) -> str:
     return "died; resume goes on" if outcome is None else outcome
 
 
+def _trial_state(state: str, running: bool) -> str:
+    """As the journal has it, but that nothing runs where nobody drives the search."""
+    return "died" if state == "running" and not running else state
+
+
 def _used(replay: Replay) -> str:
     own = [trial for trial in replay.trials() if trial.start.repeats is None]
     again = len(replay.trials()) - len(own)
     parts = [
-        f"{len(own)} trials" + (f" and {again} again with other seeds" if again else ""),
-        f"{replay.reports} epochs",
+        counted(len(own), "trial") + (f" and {again} again with other seeds" if again else ""),
+        counted(replay.reports, "epoch"),
         f"{replay.seconds / 3600:.2f} hours",
     ]
     return ", ".join([*parts, *([f"{replay.gpu_seconds / 3600:.2f} GPU hours"] if replay.gpu_seconds else [])])
 
 
 def _trial_row(trial: TrialHistory, max_epochs: int, running: bool) -> tuple[str, ...]:
-    state = "died" if trial.state == "running" and not running else trial.state
     start = trial.start
     what = f"trial {start.repeats} with another seed" if start.repeats is not None else start.origin
     reached = trial.epochs[-1] if trial.epochs else 0
     moment = datetime.fromtimestamp(trial.heard, UTC).isoformat(" ", "seconds")[:19]
     return (
         str(start.number),
-        state,
+        _trial_state(trial.state, running),
         f"{reached}/{max_epochs}",
         percent(trial.sers[-1] if trial.sers else None),
         moment,

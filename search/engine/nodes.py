@@ -92,11 +92,12 @@ def check_nodes(asked: Sequence[Node], witnesses: Sequence[Witness], upload: boo
     here = (platform.python_version(), imported_digest())
     for problem in (*_no_code(answers, upload), *_other(answers, here, packages, upload), *_unseen(answers, witnesses)):
         raise UnfitError(problem)
-    return [
+    versions = [
         f"{name} is {version} here, and not on {_names(differ)}: numbers may differ in their last digits"
         for name, version in packages.items()
         if (differ := [answer.node for answer in answers if answer.packages[name] != version])
     ]
+    return [*versions, *_unlike(nodes())]
 
 
 def _no_code(answers: Sequence[Answer], upload: bool) -> Iterator[str]:
@@ -139,6 +140,19 @@ def _unseen(answers: Sequence[Answer], witnesses: Sequence[Witness]) -> Iterator
                 f"{witness.path.parent} ({why}); there are a folder that all nodes share under one path (NFS), and an "
                 f"address such as {witness.field}=s3://bucket/{witness.field.rpartition('.')[2]}"
             )
+
+
+def _unlike(everywhere: Sequence[Node]) -> Iterator[str]:
+    """Whether GPUs are of several kinds, which may have trials trained in several precisions."""
+    kinds = sorted({node.accelerator for node in everywhere if node.accelerator})
+    if len(kinds) > 1:
+        where = "; ".join(
+            f"{kind} on {_names([one for one in everywhere if one.accelerator == kind])}" for kind in kinds
+        )
+        yield (
+            f"GPUs of several kinds ({where}): SERs differ a little between them, and where one has no bf16 it trains "
+            "in fp16; train.precision=fp16 has all do so"
+        )
 
 
 def _ask(asked: Sequence[Node], witnesses: Sequence[Witness]) -> list[Answer]:

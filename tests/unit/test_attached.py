@@ -25,7 +25,7 @@ from search.engine import attached, elastic
 from search.engine.attached import head_is_gone
 from search.engine.cluster import Cluster, Witness
 from search.engine.elastic import MOST_DEATHS, Elastic, nodes_may_die
-from search.engine.nodes import NEEDED, Answer, Node, UnfitError, _looker, _no_code, _other, _unseen
+from search.engine.nodes import NEEDED, Answer, Node, UnfitError, _looker, _no_code, _other, _unlike, _unseen
 from search.engine.stop import Stop
 from search.resources import Machine, Machines, concurrent_trials, trial_resources
 from search.resume import _on_cluster
@@ -174,6 +174,16 @@ def test_a_node_that_cannot_do_the_work_is_named(fields: dict[str, Any], message
     else:
         [one] = said
         assert re.search(message, one)
+
+
+def test_gpus_of_several_kinds_are_told_of() -> None:
+    head, *gpus = (
+        Node(name, name, Machine(8, int(kind != "")), kind)
+        for name, kind in [("a", ""), ("b", "T4"), ("c", "A100"), ("d", "T4")]
+    )
+    assert list(_unlike([head, *gpus[::2]])) == []
+    [told] = _unlike([head, *gpus])
+    assert told.startswith("GPUs of several kinds (A100 on c; T4 on b and d): ")
 
 
 def test_a_node_looks_for_what_it_is_told_to(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_list_has_each_study_with_its_state(studies: Path, capsys: pytest.Ca
     rows = {line.split()[0]: " ".join(line.split()) for line in lines}
     assert set(rows) == {"study", "done", "dead"}
     assert "finished 1 completed, 1 pruned 30.0 %" in rows["done"]
-    assert "died; resume goes on 1 running - " in rows["dead"]
+    assert "died; resume goes on 1 died - " in rows["dead"]
 
 
 def test_a_running_study_is_one_line_of_a_narrow_terminal(
@@ -83,7 +83,7 @@ def test_without_studies_the_list_says_so(tmp_path: Path, capsys: pytest.Capture
 def test_status_shows_each_trial_and_how_to_go_on(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "status=dead", f"paths.studies={studies}")
     assert "dead       died; resume goes on" in out
-    assert "1 trials, 1 epochs" in out
+    assert "1 trial, 1 epoch, " in out
     assert "budget 8 trials, 2 hours" in out
     [row] = [line.split() for line in out.splitlines() if line.split()[:2] == ["0", "died"]]
     assert row[2:5] == ["1/3", "50.0", "%"]
