@@ -113,6 +113,8 @@ def fail(message: str) -> NoReturn:
 def parse(default: Config, words: Sequence[str]) -> Config:
     """Lay `field=value` words (dotted for nested fields) over a dataclass instance.
 
+    Folders may be named as a search names them: `paths.studies=` is `studies=` where there are no `paths`.
+
     Raises:
         ConfigError: a word without `=`, an unknown field, or a value of the wrong type or out of range.
     """
@@ -123,6 +125,8 @@ def parse(default: Config, words: Sequence[str]) -> Config:
         if not equals or name.startswith("-"):
             fields = ", ".join(f"{field.name}=..." for field in dataclasses.fields(default))  # type: ignore[arg-type]
             raise ConfigError(f"'{word}' is not of the form field=value; the fields are {fields}")
+        if name not in leaves and (bare := name.removeprefix("paths.")) in leaves:
+            name, word = bare, f"{bare}={value}"
         if isinstance(leaves.get(name), str):  # a text stays as it is typed: YAML would read 2024_05_01 as a number
             OmegaConf.update(tree, name, value)
         elif isinstance(leaves.get(name), (tuple, list)) and not value.startswith("["):  # a shell has its own brackets

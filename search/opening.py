@@ -30,23 +30,16 @@ def what_is_searched(
     yield "study", f"{config.study}   in {shown(config.folder())}{kept}"
     yield "model", _model(config)
     yield "corpus", f"{corpus.path.name}: {counts} staves   {manifest.content_hash[:12]}"
-    yield (
-        "search",
-        (
-            f"{counted(len(space.parameters), 'parameter')} in {trials_text(config)}; {_order(config, space)}; "
-            f"{describe(config.scheduler, config.train.epochs)}; {concurrent_trials(cluster, *share)} at a time, "
-            f"{share_text(*share)} each"
-        ),
+    search = (
+        f"{counted(len(space.parameters), 'parameter')} in {trials_text(config)}; {_order(config, space)}; "
+        f"{describe(config.scheduler, config.train.epochs)}; {concurrent_trials(cluster, *share)} at a time, "
+        f"{share_text(*share)} each"
     )
-    trials = config.budget.trials
-    if trials is not None and trials < len(space.parameters):
-        yield (
-            "note",
-            (
-                f"{counted(trials, 'trial')} for {len(space.parameters)} parameters are a demonstration: "
-                "expect undecided or reject"
-            ),
-        )
+    yield "search", search
+    trials, parameters = config.budget.trials, len(space.parameters)
+    if trials is not None and trials < parameters:
+        many = f"{counted(trials, 'trial')} for {parameters} parameters"
+        yield "note", f"{many} are a demonstration: expect undecided or reject"
 
 
 def where_to_watch(config: SearchConfig, cluster: Cluster) -> Iterator[tuple[str, str]]:

@@ -83,11 +83,10 @@ def _check_named(verb: str, words: Sequence[str]) -> None:
 
 
 def _managed(tool: Callable[[ManageConfig], None]) -> Callable[[list[str]], None]:
-    """A tool that is told `status=NAME` and where studies are, as a search is (`paths.studies=`)."""
+    """A tool that is told `status=NAME`."""
 
     def run(words: list[str]) -> None:
-        named = [word.replace("paths.studies=", "studies=") for word in words if word != LIST]
-        tool(parse(ManageConfig(), [re.sub(r"^(status|stop)=", "name=", word) for word in named]))
+        tool(parse(ManageConfig(), [re.sub(r"^(status|stop)=", "name=", word) for word in words if word != LIST]))
 
     return run
 

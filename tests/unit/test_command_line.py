@@ -50,6 +50,12 @@ def test_words_are_laid_over_the_defaults() -> None:
     assert type(config.inner) is Inner
 
 
+def test_a_folder_may_be_named_as_a_search_names_it() -> None:
+    assert parse(Outer(), ["paths.name=/shared/x"]) == Outer(name="/shared/x")
+    with pytest.raises(ConfigError, match="paths"):
+        parse(Outer(), ["paths.nam=/shared/x"])
+
+
 @dataclass(frozen=True)
 class Listed:
     names: tuple[str, ...] = ("x", "y")
