@@ -218,7 +218,7 @@ class SchedulerConfig:
         adapt: drop the first rung once it is seen to throw good settings away (asha, promotion).
     """
 
-    name: str = "asha"
+    name: str = "hyperband"
     grace_epochs: int = 4
     reduction_factor: int = 2
     adapt: bool = False

@@ -9,13 +9,14 @@ from search.config import BudgetConfig
 WIDTH = 110
 
 
+def line(name: str, text: str) -> None:
+    """Print a text that stays one line, as an address does that is copied."""
+    print(f"{name:<10} {text}", flush=True)
+
+
 def say(name: str, text: str) -> None:
-    """Print a line, or several, under a name."""
-    line = f"{name:<10} {text}"  # paths and addresses are copied, so they stay whole
-    print(
-        textwrap.fill(line, WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False, break_long_words=False),
-        flush=True,
-    )
+    """Print a text in as many lines as it takes."""
+    print(textwrap.fill(f"{name:<10} {text}", WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False), flush=True)
 
 
 def limits(budget: BudgetConfig) -> list[str]:

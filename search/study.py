@@ -32,7 +32,7 @@ from search.config import SearchConfig
 from search.console import Console
 from search.corpus import fitted, preparation
 from search.disk import GIGABYTE, bytes_under, check_room, estimate, free_bytes
-from search.lines import say
+from search.lines import line, say
 from search.lock import driving
 from search.mirror import Mirror
 from search.opening import job_description, what_is_searched, where_to_watch
@@ -65,7 +65,7 @@ def run_study(config: SearchConfig, spaces: Sequence[str]) -> None:
     corpus = prepare(preparation(config))
     if (fit := fitted(config, corpus.manifest.sources)) != config:
         left_out = config.space.parameters.keys() - fit.space.parameters.keys()
-        say("left out", f"{', '.join(sorted(left_out))}: {corpus.path.name} has no such sources")
+        line("left out", f"{', '.join(sorted(left_out))}: {corpus.path.name} has no such sources")
         config, space = fit, space_of(fit)
         sampler = sampler_of(config, space)
     check_trainings(config, space, corpus)
@@ -99,7 +99,7 @@ def resume_study(words: Sequence[str]) -> None:
         except StudyOverError:
             if mirror is None or not written:
                 raise
-            say("written", f"{written} files that were missing at {mirror.remote.address}")
+            line("written", f"{written} files that were missing at {mirror.remote.address}")
             return
         corpus = prepare(preparation(config))
         changes = changes_since(study, corpus, provenance)
@@ -209,13 +209,13 @@ def _run_trials(
     from search.engine.tuning import run_trials
 
     hardware = provenance.hardware
-    config, packing = packed(config, space, corpus.path, hardware.gpus, partial(say, "packing"))
+    config, packing = packed(config, space, corpus.path, hardware.gpus, partial(line, "packing"))
     disk = ThreadPoolExecutor(1).submit(estimate, config)  # it takes as long as Ray does to start
     seen = [Witness(field, path, field == "paths.studies") for field, path in _shared(config, corpus).items()]
     with cluster_of(config.cluster, job_description(config), seen) as cluster:
-        say("code", str(provenance.code))
+        line("code", str(provenance.code))
         for change in changes:
-            say("changed", change)
+            line("changed", change)
         for name, text in what_is_searched(config, space, corpus, cluster):
             say(name, text)
         if (size := disk.result()) is not None:
@@ -224,9 +224,9 @@ def _run_trials(
                 check_room(config.folder(), size.total, config.disk.reserve * GIGABYTE, there)
             free = f"{free_bytes(config.folder()) / GIGABYTE:,.0f} GB are free"
             where = free if mirror is None else f"at {mirror.remote.address}"
-            say("disk", f"about {size.total / GIGABYTE:.2g} GB in the end, {where}")
+            line("disk", f"about {size.total / GIGABYTE:.2g} GB in the end, {where}")
         for name, text in where_to_watch(config, cluster):
-            say(name, text)
+            line(name, text)
         print(flush=True)
         stops = rungs(config.scheduler, config.train.epochs)
         again = (config.judged + 1, config.confirm.rounds) if config.judged else (0, 0)

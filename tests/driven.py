@@ -81,7 +81,7 @@ def search_config(studies: Path, **fields: Any) -> SearchConfig:
         "confirm": ConfirmConfig(top=0),
         "disk": DiskConfig(reserve=0.0),
         "sampler": SamplerConfig(name="random", startup_trials=3),
-        "scheduler": SchedulerConfig(grace_epochs=2),
+        "scheduler": SchedulerConfig(name="asha", grace_epochs=2),
         "paths": PathsConfig(studies=str(studies)),
     }
     return SearchConfig(**(plain | fields))

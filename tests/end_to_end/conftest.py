@@ -29,7 +29,7 @@ class Searched:
         return [
             *("space=dropout", "model=tiny", f"study={study}", *self.paths, *SMALL_MODEL),
             *(f"budget.trials={trials}", "train.epochs=3", "confirm.rounds=2", "cluster.cpus=1"),
-            *("scheduler.grace_epochs=1", "scheduler.reduction_factor=2"),
+            *("scheduler=asha", "scheduler.grace_epochs=1", "scheduler.reduction_factor=2"),
         ]
 
     @property

@@ -13,7 +13,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -257,8 +257,9 @@ def told_to_optuna(case: Case) -> list[tuple[Any, ...]]:
 
 def decisions(case: Case) -> tuple[dict[int, str], frozenset[int]]:
     """What the scheduler's rule says of each trial, with the journal told again; and who waits."""
-    name = next((word.partition("=")[2] for word in case.more if word.startswith("scheduler=")), "asha")
-    rule = build_rule(SchedulerConfig(name=name, grace_epochs=GRACE), EPOCHS)
+    default = SchedulerConfig(grace_epochs=GRACE)
+    name = next((word.partition("=")[2] for word in case.more if word.startswith("scheduler=")), default.name)
+    rule = build_rule(replace(default, name=name), EPOCHS)
     assert rule is not None
     decided = _replayed(rule, read(case.folder / "events.jsonl"))
     return {number: str(action) for number, action in sorted(decided.items())}, rule.waiting

@@ -36,7 +36,7 @@ def test_a_plan_says_what_a_search_costs_and_leaves_nothing(corpora: Path, tmp_p
         "train.epochs=90",
         "scheduler.grace_epochs=40",
     )
-    assert lines["plan"] == "space=dropout: 5 trials of 90 epochs, tpe and asha; nothing is run"
+    assert lines["plan"] == "space=dropout: 5 trials of 90 epochs, tpe and hyperband; nothing is run"
     assert re.match(r"engraved-short: \d+ train, \d+ validation, \d+ test staves, .* MB, prepared", lines["corpus"])
     assert re.match(r"base \d+ staves/s, 3 other settings of the space \d+( to \d+)? staves/s", lines["measured"])
     assert "2 side by side, 1 core each" in lines["measured"]
@@ -44,7 +44,7 @@ def test_a_plan_says_what_a_search_costs_and_leaves_nothing(corpora: Path, tmp_p
     likely, low, high, *_ = numbers(lines["search"])
     at_most = numbers(lines["search"].split("), ")[1])[0]
     assert 0 < low <= likely <= high < at_most
-    assert "asha stops weak trials after epochs 40 and 80" in lines["search"]
+    assert "hyperband stops weak trials after epochs 40 and 80, in 2 brackets" in lines["search"]
     assert "0 GPU hours; 2 trials at a time" in lines["search"]
     assert numbers(lines["disk"])[0] > 0
     assert "a measurement of" in lines["from"]

@@ -101,7 +101,7 @@ def ten_trials(studies: Path, points: Mapping[str, float], **fields: Any) -> Sea
         ),
         budget=BudgetConfig(trials=10),
         confirm=ConfirmConfig(top=0),
-        scheduler=SchedulerConfig(grace_epochs=2),
+        scheduler=SchedulerConfig(name="asha", grace_epochs=2),
         trial=TrialConfig(retries=1),
         paths=PathsConfig(studies=str(studies)),
         **fields,

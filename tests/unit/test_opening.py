@@ -7,7 +7,7 @@ import pytest
 from datasets.shards import PreparedCorpus
 from search.compose import compose
 from search.engine.cluster import Cluster
-from search.lines import say
+from search.lines import line, say
 from search.opening import job_description, trials_text, what_is_searched, where_to_watch
 from search.study import space_of
 
@@ -21,7 +21,7 @@ def test_it_says_what_is_searched_and_how(corpus: PreparedCorpus) -> None:
     lines = opened(corpus, "train.epochs=9", "budget.trials=20")
     assert lines["search"] == (
         "9 parameters in 20 trials of 9 epochs; the base and 3 more that are given first, then tpe; "
-        "asha stops weak trials after epochs 4 and 8; 2 at a time, 1 core each"
+        "hyperband stops weak trials after epochs 4 and 8, in 2 brackets; 2 at a time, 1 core each"
     )
     assert lines["study"].startswith("mine   in ")
     assert "note" not in lines
@@ -63,7 +63,7 @@ def test_fewer_trials_than_parameters_are_called_a_demonstration(
 def test_what_ends_it(words: list[str], text: str) -> None:
     config = compose(["model=tiny", "space=dropout", "train.epochs=9", "study=mine", *words])
     assert trials_text(config) == text
-    assert job_description(config)["job_name"] == f"mine: {text}, tpe and asha"
+    assert job_description(config)["job_name"] == f"mine: {text}, tpe and hyperband"
 
 
 def test_where_to_watch() -> None:
@@ -78,7 +78,10 @@ def test_where_to_watch() -> None:
     assert [name for name, _ in where_to_watch(config, Cluster(2, 0, None, None))] == ["trackers"]
 
 
-def test_a_long_line_goes_on_beneath_its_text_and_a_path_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    path = "/shared/" + "folder/" * 20
-    say("study", f"mine in {path} and on")
-    assert capsys.readouterr().out.splitlines() == ["study      mine in", " " * 11 + path, " " * 11 + "and on"]
+def test_prose_goes_on_beneath_its_text_and_what_is_copied_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("note", "word " * 30)
+    line("study", "word " * 30)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("note       word word")
+    assert second.startswith(" " * 11 + "word")
+    assert third == "study      " + "word " * 30
