@@ -16,7 +16,8 @@ def line(name: str, text: str) -> None:
 
 def say(name: str, text: str) -> None:
     """Print a text in as many lines as it takes."""
-    print(textwrap.fill(f"{name:<10} {text}", WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False), flush=True)
+    whole = textwrap.TextWrapper(WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False, break_long_words=False)
+    print(whole.fill(f"{name:<10} {text}"), flush=True)
 
 
 def limits(budget: BudgetConfig) -> list[str]:
