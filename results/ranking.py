@@ -7,6 +7,7 @@ that trains another one's setting again, with another seed, has no rank: it says
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -47,7 +48,7 @@ class RankedTrial:
 
 
 def rank(trials: pa.Table) -> list[RankedTrial]:
-    """The ranked trials, best first; then the others, those that came furthest first.
+    """The ranked trials, best first; then the others, those that came furthest first, of these the lowest SER.
 
     Args:
         trials: the `trials` table of one study.
@@ -60,7 +61,7 @@ def rank(trials: pa.Table) -> list[RankedTrial]:
     contenders.sort(key=lambda row: (row["ser"], row["number"]))
     ranked_ids = {row["trial_id"] for row in contenders}
     others = [row for row in rows if row["trial_id"] not in ranked_ids]
-    others.sort(key=lambda row: (-row["epochs"], row["number"]))
+    others.sort(key=lambda row: (-row["epochs"], _or_last(row["ser"]), row["number"]))
     return [
         *(_ranked(row, place) for place, row in enumerate(contenders, start=1)),
         *(_ranked(row, None) for row in others),
@@ -107,6 +108,10 @@ def _spans(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _or_last(ser: float | None) -> float:
+    return math.inf if ser is None or math.isnan(ser) else ser
 
 
 def _ranked(row: dict[str, Any], place: int | None) -> RankedTrial:

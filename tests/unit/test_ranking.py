@@ -35,6 +35,12 @@ def test_a_trial_completed_with_fewer_epochs_is_not_compared() -> None:
     assert [(trial.rank, trial.number) for trial in ranking] == [(1, 1), (None, 0)]
 
 
+def test_of_those_that_were_stopped_the_one_that_came_furthest_is_first_then_the_lowest_rate() -> None:
+    rates = [(0.5, 0.4), (0.3,), (0.2,), (0.5, 0.35), (float("nan"),), (float("nan"),)]
+    stopped = [FakeTrial(number, sers, "pruned") for number, sers in enumerate(rates)]
+    assert [trial.number for trial in rank(table(*stopped))] == [3, 0, 2, 1, 4, 5]
+
+
 def test_the_earlier_of_two_equals_is_first() -> None:
     assert best(rank(table(FakeTrial(3, (0.5,)), FakeTrial(2, (0.5,))))).number == 2
 
