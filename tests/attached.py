@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,16 @@ TRIALS, EPOCHS = 6, 6
 
 @dataclass
 class Search:
-    """A search of random settings, each trained to the end, so that nothing depends on the order of ends."""
+    """A search of random settings, each trained to the end, so that nothing depends on the order of ends.
+
+    Attributes:
+        on: the machine that it is started on: makes its command one that runs there (`tests.hosts`).
+    """
 
     scratch: Path
     corpora: Path
     seconds: float
+    on: Callable[[Sequence[str]], list[str]] = list
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,7 +65,7 @@ class Search:
     def _start(self, *words: str) -> None:
         self.scratch.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "tests.attached", str(self.scratch), str(self.seconds), *words]
-        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self.process = subprocess.Popen(self.on(command), cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     def words(self) -> str:
         """What it said."""
